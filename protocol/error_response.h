@@ -1,0 +1,65 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace bezel::protocol {
+
+/// An error to be told to the peer: one of the constants of protocol/sqlstate.h, and PostgreSQL's own wording.
+struct ProtocolError {
+  std::string_view sqlstate;
+  std::string message;
+  std::string detail;
+  std::string hint;
+};
+
+/// Severities as they go over the wire (documentation, "Error and Notice Message Fields").
+namespace severity {
+inline constexpr std::string_view kError = "ERROR";
+inline constexpr std::string_view kFatal = "FATAL";
+inline constexpr std::string_view kPanic = "PANIC";
+inline constexpr std::string_view kWarning = "WARNING";
+inline constexpr std::string_view kNotice = "NOTICE";
+}  // namespace severity
+
+/// The fields of an ErrorResponse or NoticeResponse. What the message does not have is empty. The views point into the
+/// body that was decoded.
+struct ErrorFields {
+  std::string_view severity_localized;  ///< S
+  std::string_view severity;            ///< V; S when there is no V (servers before 9.6, other poolers)
+  std::string_view sqlstate;            ///< C
+  std::string_view message;             ///< M
+  std::string_view detail;              ///< D
+  std::string_view hint;                ///< H
+  std::string_view position;            ///< P
+  std::string_view internal_position;   ///< p
+  std::string_view internal_query;      ///< q
+  std::string_view where;               ///< W
+  std::string_view schema;              ///< s
+  std::string_view table;               ///< t
+  std::string_view column;              ///< c
+  std::string_view data_type;           ///< d
+  std::string_view constraint;          ///< n
+  std::string_view file;                ///< F
+  std::string_view line;                ///< L
+  std::string_view routine;             ///< R
+};
+
+/// Appends an ErrorResponse ('E') with the fields S, V, C and M, and D and H where given.
+void append_error_response(std::string& out, std::string_view severity_name, std::string_view sqlstate_code,
+                           std::string_view message, std::string_view detail = {}, std::string_view hint = {});
+
+/// The same from a ProtocolError.
+void append_error_response(std::string& out, std::string_view severity_name, const ProtocolError& error);
+
+/// Appends a NoticeResponse ('N') with the same fields.
+void append_notice_response(std::string& out, std::string_view severity_name, std::string_view sqlstate_code,
+                            std::string_view message, std::string_view detail = {}, std::string_view hint = {});
+
+/// Decodes the body (what follows the length) of an ErrorResponse or NoticeResponse. Safe on any bytes. Fields may be
+/// missing, even all of them; unknown ones are skipped; of a repeated one the first counts. Nothing when the body is
+/// not a list of zero-ended fields closed by a zero byte that is its last.
+std::optional<ErrorFields> decode_error_fields(std::string_view body);
+
+}  // namespace bezel::protocol
