@@ -1,0 +1,118 @@
+#include "src/config/cross_checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "src/config/setting.h"
+#include "src/config/values.h"
+
+namespace bezel::config {
+
+namespace {
+
+using pool::AuthType;
+using pool::DatabaseSettings;
+using pool::Settings;
+using Findings = std::vector<Finding>;
+
+std::string database_key(const std::string& name) {
+  return "databases." + name;
+}
+
+void check_listening(const Settings& settings, Findings& findings) {
+  if (trimmed(settings.listen_addr).empty() && settings.unix_socket_dir.empty()) {
+    findings.push_back({"listen_addr",
+                        "expected an address here or a folder in unix_socket_dir: with both empty there is "
+                        "nowhere to listen"});
+  }
+  if (settings.metrics_port == 0 || settings.metrics_port != settings.listen_port) return;
+  for (const std::string& address : split_names(settings.listen_addr)) {
+    if (address != "*" && settings.metrics_addr != "*" && address != settings.metrics_addr) continue;
+    findings.push_back({"metrics_port", fmt::format("expected another port than listen_port, found {} for both",
+                                                    settings.metrics_port)});
+    return;
+  }
+}
+
+void check_login(const Settings& settings, Findings& findings) {
+  if (settings.auth_type != AuthType::any) {
+    if (!settings.auth_file.empty()) return;
+    const std::string type = format_value(settings, *find_setting("auth_type"));
+    findings.push_back({"auth_file", fmt::format("expected a file name, as auth_type is {}; found none", type)});
+    return;
+  }
+  for (const auto& [name, database] : settings.databases) {
+    if (!database.user.empty()) continue;
+    findings.push_back({database_key(name), "expected a user, as auth_type is any; found none"});
+  }
+}
+
+void doubt_pool_sizes(const Settings& settings, const std::string& key, const DatabaseSettings* database,
+                      Findings& findings) {
+  const auto effective = [&](std::optional<int> DatabaseSettings::*own, int global) {
+    return database != nullptr ? (database->*own).value_or(global) : global;
+  };
+  const int size = effective(&DatabaseSettings::pool_size, settings.default_pool_size);
+  const int size_min = effective(&DatabaseSettings::min_pool_size, settings.min_pool_size);
+  const int connections_max = effective(&DatabaseSettings::max_db_connections, settings.max_db_connections);
+  if (size_min > size) {
+    findings.push_back(
+        {key + "min_pool_size", fmt::format("{} is more than the pool's size, {}, which holds", size_min, size)});
+  }
+  if (connections_max > 0 && size > connections_max) {
+    findings.push_back({key + (database != nullptr ? "pool_size" : "default_pool_size"),
+                        fmt::format("{} is more than max_db_connections, {}, which holds", size, connections_max)});
+  }
+}
+
+void doubt_databases(const Settings& settings, Findings& findings) {
+  if (settings.databases.empty()) {
+    findings.push_back({"databases", "there is none: clients can reach only the console"});
+  }
+  for (const auto& [name, database] : settings.databases) {
+    if (database.pool_size || database.min_pool_size || database.max_db_connections) {
+      doubt_pool_sizes(settings, database_key(name) + ".", &database, findings);
+    }
+    if (database.user.empty() || !database.password.empty()) continue;
+    const auto secret = settings.secrets.find(database.user);
+    if (secret == settings.secrets.end() || secret->second.kind != protocol::SecretKind::scram_sha_256) continue;
+    findings.push_back(
+        {database_key(name) + ".user",
+         fmt::format("the secret of {} in auth_file is a SCRAM verifier, with which no password login to "
+                     "the server is possible; give a password here or a plain one there",
+                     database.user)});
+  }
+}
+
+void doubt_unknown_user(const Settings& settings, const std::string& key, const std::string& user, Findings& findings) {
+  if (settings.auth_type == AuthType::any || settings.secrets.count(user) > 0) return;
+  findings.push_back({key, fmt::format("{} is not in auth_file and so cannot log in", user)});
+}
+
+}  // namespace
+
+Findings contradictions(const Settings& settings) {
+  Findings findings;
+  check_listening(settings, findings);
+  check_login(settings, findings);
+  return findings;
+}
+
+Findings doubts(const Settings& settings) {
+  Findings findings;
+  doubt_pool_sizes(settings, "", nullptr, findings);
+  if (settings.reserve_pool_size > 0 && settings.reserve_pool_timeout_us == 0) {
+    findings.push_back({"reserve_pool_size", "has no effect, as reserve_pool_timeout is 0"});
+  }
+  if (settings.server_reset_query_always && settings.server_reset_query.empty()) {
+    findings.push_back({"server_reset_query_always", "has no effect, as server_reset_query is empty"});
+  }
+  doubt_databases(settings, findings);
+  for (const std::string& user : settings.admin_users) doubt_unknown_user(settings, "admin_users", user, findings);
+  for (const std::string& user : settings.stats_users) doubt_unknown_user(settings, "stats_users", user, findings);
+  for (const auto& [name, user] : settings.users) doubt_unknown_user(settings, "users." + name, name, findings);
+  return findings;
+}
+
+}  // namespace bezel::config

@@ -1,0 +1,277 @@
+#include <array>
+
+#include "src/config/setting.h"
+#include "src/config/values.h"
+
+namespace bezel::config {
+
+namespace {
+
+using pool::AuthType;
+using pool::IoUringMode;
+using pool::PoolMode;
+using pool::Settings;
+
+constexpr int64_t kTenYearsUs = int64_t{3650} * 86400 * kSecondUs;
+constexpr int kConnectionsMax = 1'000'000;
+/// What the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL.
+constexpr int64_t kKeepaliveUsMax = 32767 * kSecondUs;
+/// PgBouncer's fixed time when tcp_defer_accept is switched on.
+constexpr int64_t kDeferAcceptUs = 45 * kSecondUs;
+/// A socket's path holds 107 bytes; "/.s.PGSQL.65535" comes after the folder.
+constexpr size_t kSocketDirBytesMax = 107 - 15;
+
+template <typename Value>
+using Words = std::pair<std::string_view, Value>;
+
+constexpr std::array<Words<AuthType>, 5> kAuthTypes = {{{"trust", AuthType::trust},
+                                                        {"any", AuthType::any},
+                                                        {"plain", AuthType::plain},
+                                                        {"md5", AuthType::md5},
+                                                        {"scram-sha-256", AuthType::scram_sha_256}}};
+constexpr std::array<Words<PoolMode>, 3> kPoolModes = {
+    {{"session", PoolMode::session}, {"transaction", PoolMode::transaction}, {"statement", PoolMode::statement}}};
+constexpr std::array<Words<IoUringMode>, 3> kIoUringModes = {
+    {{"auto", IoUringMode::automatic}, {"on", IoUringMode::on}, {"off", IoUringMode::off}}};
+
+const std::array<Words<std::string>, 5>& log_levels() {
+  static const std::array<Words<std::string>, 5> kLevels = {
+      {{"error", "error"}, {"warning", "warning"}, {"info", "info"}, {"debug", "debug"}, {"trace", "trace"}}};
+  return kLevels;
+}
+
+bool is_address_byte(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == ':' ||
+         c == '-' || c == '_' || c == '%';
+}
+
+bool is_address(std::string_view address) {
+  if (address == "*") return true;
+  for (const char c : address) {
+    if (!is_address_byte(c)) return false;
+  }
+  return !address.empty();
+}
+
+bool is_address_list(std::string_view list) {
+  if (trimmed(list).empty()) return true;
+  while (true) {
+    const size_t comma = list.find(',');
+    if (!is_address(trimmed(list.substr(0, comma)))) return false;
+    if (comma == std::string_view::npos) return true;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+bool is_socket_dir(std::string_view dir) {
+  return dir.empty() || (dir.front() == '/' && dir.size() <= kSocketDirBytesMax);
+}
+
+DurationKind seconds(int64_t Settings::*member) {
+  return {member, kSecondUs, kTenYearsUs};
+}
+
+IntegerKind connections(int Settings::*member, int min) {
+  return {member, min, kConnectionsMax};
+}
+
+std::vector<Setting> make_table() {
+  using enum Section;
+  using enum Change;
+  return {
+      {"admin_users", login, at_runtime, NamesKind{&Settings::admin_users},
+       "Users who may log in to the console (the database `pgbouncer` or `bezel`) and run every command there. With "
+       "`auth_type: any` every user may."},
+      {"application_name_add_host", pooling, at_runtime, BooleanKind{&Settings::application_name_add_host},
+       "Appends the client's address and port to the `application_name` that it starts with, so that "
+       "`pg_stat_activity` shows where a query comes from. A later `SET application_name` is left as it is."},
+      {"auth_file", login, at_reload, FileKind{&Settings::auth_file},
+       "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
+       "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier. The "
+       "secrets serve to check clients and, where a database has no `password`, to log in to servers. Needed by every "
+       "`auth_type` but `any`. It is read again at each reload, and a line that cannot be read fails the reload."},
+      {"auth_type", login, at_runtime, ChoiceKind<AuthType>{&Settings::auth_type, kAuthTypes},
+       "How clients prove who they are. `md5`: by an md5 challenge, and by SCRAM-SHA-256 for users whose secret is a "
+       "SCRAM verifier. `scram-sha-256`: by SCRAM-SHA-256 only; the secret is a verifier or a plain password. "
+       "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`. `any`: "
+       "not at all, any name will do; every database must then have a `user`, and everybody is a console "
+       "administrator."},
+      {"autodb_idle_timeout", timeouts, at_runtime, seconds(&Settings::autodb_idle_timeout_us),
+       "A database that exists only because `*` stands in for its name is forgotten, with its statistics, when it has "
+       "been unused for this long."},
+      {"cancel_wait_timeout", timeouts, at_runtime, seconds(&Settings::cancel_wait_timeout_us),
+       "How long a cancel request may wait before it is sent on to the server; after that the requester is "
+       "disconnected. 0: without limit."},
+      {"client_idle_timeout", timeouts, at_runtime, seconds(&Settings::client_idle_timeout_us),
+       "Disconnects a client that has been outside a transaction without sending anything for this long. 0: never. "
+       "Can be set per user."},
+      {"client_login_timeout", login, at_runtime, seconds(&Settings::client_login_timeout_us),
+       "Disconnects a client that has not finished its login after this long. 0: never."},
+      {"default_pool_size", pooling, at_runtime, connections(&Settings::default_pool_size, 1),
+       "How many server connections a pool (one database and one user) may have. A database's or user's `pool_size` "
+       "comes before it."},
+      {"disable_pqexec", pooling, at_runtime, BooleanKind{&Settings::disable_pqexec},
+       "Refuses the simple query protocol, in which one message may hold several statements. Clients must then use "
+       "the extended protocol for everything."},
+      {"dns_max_ttl", servers, at_runtime, seconds(&Settings::dns_max_ttl_us),
+       "How long the addresses of a server's name are kept before the name is looked up again."},
+      {"dns_nxdomain_ttl", servers, at_runtime, seconds(&Settings::dns_nxdomain_ttl_us),
+       "How long a failed look-up of a server's name is kept before the next attempt."},
+      {"idle_transaction_timeout", timeouts, at_runtime, seconds(&Settings::idle_transaction_timeout_us),
+       "Disconnects a client that has been idle inside a transaction for this long; its transaction is rolled back. "
+       "0: never. Can be set per user."},
+      {"ignore_startup_parameters", pooling, at_runtime, NamesKind{&Settings::ignore_startup_parameters},
+       "Startup parameters of clients that are dropped rather than passed on to the server, such as "
+       "`extra_float_digits`. `options` among them drops the unknown parameters inside `options`."},
+      {"io_uring", listening, at_restart, ChoiceKind<IoUringMode>{&Settings::io_uring, kIoUringModes},
+       "Whether data is sent by io_uring, which costs less CPU than a system call per connection. `auto`: where the "
+       "kernel allows it (containers often forbid it). `on`: start-up fails where it does not. `off`: never."},
+      {"listen_addr", listening, at_restart,
+       TextKind{&Settings::listen_addr, "addresses or names with commas between them, * for all, or nothing",
+                is_address_list, true},
+       "The addresses to listen on for TCP connections, with commas between them or as a YAML list: IPv4, IPv6 or "
+       "names; `*` stands for all. Empty: no TCP, clients come by the Unix socket only."},
+      {"listen_backlog", listening, at_restart, IntegerKind{&Settings::listen_backlog, 1, 65535},
+       "How many connections the kernel may hold that have not been accepted yet. The kernel's own limit "
+       "(`net.core.somaxconn`) applies too."},
+      {"listen_port", listening, at_restart, PortKind{&Settings::listen_port, 1},
+       "The port to listen on. It is also part of the Unix socket's name, `.s.PGSQL.<port>`."},
+      {"log_connections", logs, at_runtime, BooleanKind{&Settings::log_connections}, "Logs each successful login."},
+      {"log_disconnections", logs, at_runtime, BooleanKind{&Settings::log_disconnections},
+       "Logs each disconnection, with the reason."},
+      {"log_level", logs, at_runtime, ChoiceKind<std::string>{&Settings::log_level, log_levels()},
+       "How much is logged: messages of this level and of those before it. `debug` tells of single connections, "
+       "`trace` of single protocol steps."},
+      {"log_pooler_errors", logs, at_runtime, BooleanKind{&Settings::log_pooler_errors},
+       "Logs the errors that the pooler itself sends to clients."},
+      {"log_stats", logs, at_runtime, BooleanKind{&Settings::log_stats},
+       "Writes a line of statistics to the log every `stats_period`."},
+      {"logfile", logs, at_reload, FileKind{&Settings::logfile},
+       "The file to log to; a reload opens it anew, as log rotation needs. Empty: the standard error."},
+      {"max_client_conn", pooling, at_runtime, connections(&Settings::max_client_conn, 1),
+       "How many clients may be connected at a time. Each needs a file descriptor, each server connection one more: "
+       "see that the process's limit (`ulimit -n`) allows for them."},
+      {"max_db_client_connections", pooling, at_runtime, connections(&Settings::max_db_client_connections, 0),
+       "How many clients may be connected to one database, all users together. 0: without limit. Can be set per "
+       "database."},
+      {"max_db_connections", pooling, at_runtime, connections(&Settings::max_db_connections, 0),
+       "How many server connections one database may have, all users together. 0: without limit. The database that "
+       "clients ask for counts, not the one on the server. Can be set per database."},
+      {"max_packet_size", pooling, at_runtime, SizeKind{&Settings::max_packet_size_bytes, 1024, 2147483647},
+       "The largest protocol message that is let through: one statement, or one row of a result."},
+      {"max_prepared_statements", pooling, at_runtime, IntegerKind{&Settings::max_prepared_statements, 0, 1'000'000},
+       "How many named prepared statements are kept on each server connection, the least recently used making room. "
+       "They work in transaction and statement mode whichever server a client gets. 0: not supported in these modes."},
+      {"max_user_client_connections", pooling, at_runtime, connections(&Settings::max_user_client_connections, 0),
+       "How many clients may be connected as one user, all databases together. 0: without limit. Can be set per user."},
+      {"max_user_connections", pooling, at_runtime, connections(&Settings::max_user_connections, 0),
+       "How many server connections one user may have, all databases together. The user of the server connection "
+       "counts: a database's `user`, or else the client's. 0: without limit. Can be set per user."},
+      {"metrics_addr", logs, at_restart,
+       TextKind{&Settings::metrics_addr, "one address or name, or * for all", is_address},
+       "The address on which metrics and health are served."},
+      {"metrics_port", logs, at_restart, PortKind{&Settings::metrics_port, 0},
+       "The port for HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz`. 0: none."},
+      {"min_pool_size", pooling, at_runtime, connections(&Settings::min_pool_size, 0),
+       "Pools are kept filled to at least this many server connections, so that they are ready after an idle time. "
+       "It applies to pools of a database with a `user`, and to those with a client connected. Can be set per "
+       "database."},
+      {"pidfile", logs, at_restart, FileKind{&Settings::pidfile},
+       "The file to write the process's number to; it is removed at the end. Empty: none."},
+      {"pool_mode", pooling, at_runtime, ChoiceKind<PoolMode>{&Settings::pool_mode, kPoolModes},
+       "When a server connection goes back to its pool: at the end of the client's `session`, of each `transaction`, "
+       "or "
+       "of each `statement` (transactions of several statements are then refused). Can be set per database and per "
+       "user."},
+      {"query_timeout", timeouts, at_runtime, seconds(&Settings::query_timeout_us),
+       "Ends a query that runs longer than this: its client and its server connection are closed. 0: never. Meant for "
+       "network faults; the server's own `statement_timeout` should be a little shorter. Can be set per user."},
+      {"query_wait_notify", timeouts, at_runtime, seconds(&Settings::query_wait_notify_us),
+       "Sends a client a NOTICE when it has waited for a server connection this long. 0: never."},
+      {"query_wait_timeout", timeouts, at_runtime, seconds(&Settings::query_wait_timeout_us),
+       "How long a client may wait for a server connection; then it gets an error and is disconnected. 0: without "
+       "limit."},
+      {"reserve_pool_size", pooling, at_runtime, connections(&Settings::reserve_pool_size, 0),
+       "How many server connections a pool may have beyond its size when clients have waited for "
+       "`reserve_pool_timeout`. 0: none. Can be set per database and per user."},
+      {"reserve_pool_timeout", pooling, at_runtime, seconds(&Settings::reserve_pool_timeout_us),
+       "How long a client waits before the reserve is used for it. 0: the reserve is never used."},
+      {"server_check_delay", servers, at_runtime, seconds(&Settings::server_check_delay_us),
+       "A server connection that has been idle for longer than this is checked by `server_check_query` before it is "
+       "used again. 0: always."},
+      {"server_check_query", servers, at_runtime, TextKind{&Settings::server_check_query, "a query"},
+       "The query that tells whether a server connection still works. `<empty>`: an empty query. An empty text: no "
+       "check."},
+      {"server_connect_timeout", servers, at_runtime, seconds(&Settings::server_connect_timeout_us),
+       "Gives up a server connection whose connect and login take longer than this. 0: never."},
+      {"server_fast_close", servers, at_runtime, BooleanKind{&Settings::server_fast_close},
+       "In session mode, closes a server connection that should go (after `RECONNECT`, a reload that changes it, or a "
+       "change of address) at the end of the current transaction rather than of the session, and the client with it."},
+      {"server_idle_timeout", servers, at_runtime, seconds(&Settings::server_idle_timeout_us),
+       "Closes a server connection that has been idle for this long. 0: never."},
+      {"server_lifetime", servers, at_runtime, seconds(&Settings::server_lifetime_us),
+       "Closes a server connection that is older than this as soon as it is unused. 0: each connection is used once. "
+       "Can be set per database."},
+      {"server_login_retry", servers, at_runtime, seconds(&Settings::server_login_retry_us),
+       "How long to wait after a failed connect or login to a server before the next attempt."},
+      {"server_reset_query", servers, at_runtime, TextKind{&Settings::server_reset_query, "a query"},
+       "The query that cleans a server connection before another client gets it, in session mode. Empty: none."},
+      {"server_reset_query_always", servers, at_runtime, BooleanKind{&Settings::server_reset_query_always},
+       "Runs `server_reset_query` in transaction and statement mode too, after each use. Clients then lose all "
+       "session state every time."},
+      {"server_round_robin", pooling, at_runtime, BooleanKind{&Settings::server_round_robin},
+       "Uses the server connection that has been idle longest, rather than the one used last. Use it when several "
+       "servers stand behind one address and should get an equal share."},
+      {"stats_period", logs, at_runtime,
+       DurationKind{&Settings::stats_period_us, kSecondUs, 86400 * kSecondUs, kSecondUs},
+       "How often the averages of `SHOW STATS` are made and, with `log_stats`, written to the log."},
+      {"stats_users", login, at_runtime, NamesKind{&Settings::stats_users},
+       "Users who may log in to the console and run its `SHOW` commands there, nothing else."},
+      {"suspend_timeout", timeouts, at_runtime, seconds(&Settings::suspend_timeout_us),
+       "How long `SUSPEND` waits for buffers to empty; then the connections that have not are closed."},
+      {"tcp_defer_accept", tcp, at_restart,
+       DurationKind{&Settings::tcp_defer_accept_us, kSecondUs, 3600 * kSecondUs, kSecondUs, kDeferAcceptUs},
+       "TCP_DEFER_ACCEPT: the kernel hands a client over only when it has sent something, or this time has passed. 0 "
+       "or `off`: at once."},
+      {"tcp_keepalive", tcp, at_runtime, BooleanKind{&Settings::tcp_keepalive},
+       "Lets the kernel probe idle TCP connections, so that peers that vanished are noticed. Applies to new "
+       "connections, as the following do."},
+      {"tcp_keepcnt", tcp, at_runtime, IntegerKind{&Settings::tcp_keepcnt, 0, 127},
+       "TCP_KEEPCNT: after how many unanswered probes a connection is given up. 0: the kernel's own value."},
+      {"tcp_keepidle", tcp, at_runtime, DurationKind{&Settings::tcp_keepidle_us, kSecondUs, kKeepaliveUsMax, kSecondUs},
+       "TCP_KEEPIDLE: after how long without traffic the probes begin. 0: the kernel's own value."},
+      {"tcp_keepintvl", tcp, at_runtime,
+       DurationKind{&Settings::tcp_keepintvl_us, kSecondUs, kKeepaliveUsMax, kSecondUs},
+       "TCP_KEEPINTVL: how long after a probe the next one is sent. 0: the kernel's own value."},
+      {"tcp_user_timeout", tcp, at_runtime,
+       DurationKind{&Settings::tcp_user_timeout_us, kMillisecondUs, 86400 * kSecondUs, kMillisecondUs},
+       "TCP_USER_TIMEOUT: how long data may stay unacknowledged before the connection is given up. 0: the kernel's own "
+       "rule, which can take a quarter of an hour."},
+      {"transaction_timeout", timeouts, at_runtime, seconds(&Settings::transaction_timeout_us),
+       "Disconnects a client whose transaction lasts longer than this; it is rolled back. 0: never. Can be set per "
+       "user."},
+      {"unix_socket_dir", listening, at_restart,
+       TextKind{&Settings::unix_socket_dir, "the absolute path of a folder (of at most 92 bytes), or nothing",
+                is_socket_dir},
+       "The folder of the Unix socket that clients may use. Empty: none. A database without a `host` is reached by a "
+       "Unix socket in this folder too."},
+      {"unix_socket_group", listening, at_restart, TextKind{&Settings::unix_socket_group, "a group's name"},
+       "The group that the Unix socket is given to. Empty: the process's own."},
+      {"unix_socket_mode", listening, at_restart, FileModeKind{&Settings::unix_socket_mode},
+       "The Unix socket's file mode, in octal."},
+      {"workers", listening, at_restart, IntegerKind{&Settings::workers, 1, 1024, true},
+       "How many event loops (threads) share the work. `auto`: as many as the CPU quota of the container, or else the "
+       "machine, gives."},
+  };
+}
+
+}  // namespace
+
+const PoolModeWords kPoolModeWords = kPoolModes;
+
+const std::vector<Setting>& settings_table() {
+  static const std::vector<Setting> kTable = make_table();
+  return kTable;
+}
+
+}  // namespace bezel::config
