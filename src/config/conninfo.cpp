@@ -91,7 +91,9 @@ class KeywordTokenizer {
       parameter.key = take_key();
       skip_space();
       // What stands here may be the rest of a password that should have been quoted: it is not shown.
-      if (parameter.key.empty() || at_ == text_.size() || text_[at_] != '=') {
+      const bool after_password = !result.parameters.empty() && result.parameters.back().key == "password";
+      if (parameter.key.empty() || at_ == text_.size() || text_[at_] != '=' ||
+          (after_password && !is_known(parameter.key))) {
         return failed(
             fmt::format("expected key=value at character {} of the connection string (a value with spaces "
                         "must stand in single quotes)",
@@ -108,6 +110,8 @@ class KeywordTokenizer {
   }
 
  private:
+  static bool is_known(std::string_view key);
+
   void skip_space() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
   }
@@ -150,6 +154,12 @@ class KeywordTokenizer {
   std::string_view text_;
   size_t at_ = 0;
 };
+
+bool KeywordTokenizer::is_known(std::string_view key) {
+  const std::vector<EntryKeyword>& own = database_keywords();
+  return is_libpq_keyword(key) ||
+         std::any_of(own.begin(), own.end(), [&](const EntryKeyword& keyword) { return keyword.name == key; });
+}
 
 bool is_uri(std::string_view text) {
   return text.substr(0, 11) == "postgres://" || text.substr(0, 13) == "postgresql://";
