@@ -31,6 +31,15 @@ std::string quoted(std::string_view text) {
   return result;
 }
 
+/// What is wrong with a message's form, whatever it says; nothing when it can be read.
+std::optional<std::string> fault_of_form(std::string_view message) {
+  if (message.empty()) return "The message is empty.";
+  if (message.size() > kScramMessageBytesMax) return "The message is too long.";
+  if (message.find('\0') != std::string_view::npos) return "Message length does not match input length.";
+  if (message.ends_with(',')) return "Attribute expected at the end of the message.";
+  return std::nullopt;
+}
+
 /// Cuts the next element, up to a comma, off a message.
 std::string_view cut_element(std::string_view& message) {
   const size_t comma = message.find(',');
@@ -167,10 +176,7 @@ bool ScramServer::read_client_first_bare(std::string_view bare) {
 
 std::optional<std::string> ScramServer::client_first(std::string_view message) {
   if (state_ != State::initial) return fail_malformed("A client-first-message was not expected.");
-  if (message.empty()) return fail_malformed("The message is empty.");
-  if (message.size() > kScramMessageBytesMax) return fail_malformed("The message is too long.");
-  if (message.find('\0') != std::string_view::npos)
-    return fail_malformed("Message length does not match input length.");
+  if (auto fault = fault_of_form(message)) return fail_malformed(std::move(*fault));
 
   if (!read_gs2_header(message)) return std::nullopt;
   if (!read_client_first_bare(message)) return std::nullopt;
@@ -192,9 +198,7 @@ bool ScramServer::proof_is_right(std::string_view proof) {
 
 std::optional<std::string> ScramServer::client_final(std::string_view message) {
   if (state_ != State::first_done) return fail_malformed("A client-final-message was not expected.");
-  if (message.size() > kScramMessageBytesMax) return fail_malformed("The message is too long.");
-  if (message.find('\0') != std::string_view::npos)
-    return fail_malformed("Message length does not match input length.");
+  if (auto fault = fault_of_form(message)) return fail_malformed(std::move(*fault));
 
   std::string_view rest = message;
   const auto binding = cut_attribute(rest, 'c');
@@ -267,7 +271,7 @@ std::string ScramClient::first() const {
 
 std::optional<ScramClient::Challenge> ScramClient::server_first(std::string_view message) {
   if (state_ != State::initial) return fail("server-first-message was not expected");
-  if (message.size() > kScramMessageBytesMax) return fail("server-first-message is too long");
+  if (const auto fault = fault_of_form(message)) return fail("malformed server-first-message: " + *fault);
   if (message.starts_with("m=")) return fail("the server requires an unsupported SCRAM extension");
 
   std::string_view rest = message;
@@ -313,8 +317,8 @@ bool ScramClient::verify_server_final(std::string_view message) {
     fail("server-final-message was not expected");
     return false;
   }
-  if (message.size() > kScramMessageBytesMax) {
-    fail("server-final-message is too long");
+  if (const auto fault = fault_of_form(message)) {
+    fail("malformed server-final-message: " + *fault);
     return false;
   }
   std::string_view rest = message;
