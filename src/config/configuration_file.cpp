@@ -105,31 +105,37 @@ class ConfigurationReader {
 
   /// `from` is the place of the include; an empty file name there for the first file.
   Configuration read(const std::string& path, const Origin& from) {
+    Configuration configuration;
     const std::string identity = identity_of(path);
     if (std::find(open_.begin(), open_.end(), identity) != open_.end()) {
       fail_include(from, fmt::format("{} includes itself", path));
-      return {};
+      return configuration;
     }
     if (open_.size() > kIncludeDepthMax || files_ >= kFilesMax) {
       fail_include(from, fmt::format("expected at most {} files, {} deep", kFilesMax, kIncludeDepthMax));
-      return {};
+      return configuration;
     }
     ++files_;
     open_.push_back(identity);
-    Configuration configuration;
     const FileContent file = read_file(path);
     if (file.error.empty()) {
-      configuration = understand(path, file.content);
+      if (std::optional<YAML::Node> top = parse(path, file.content)) configuration = understand_top(path, *top);
     } else if (from.file.empty()) {
-      errors_.add({path, 0, {}, file.error});
+      fail({path, 0, {}, file.error});
     } else {
       fail_include(from, fmt::format("{}: {}", path, file.error));
     }
     open_.pop_back();
+    if (!all_read_) configuration.complete = false;
     return configuration;
   }
 
  private:
+  void fail(Problem problem) {
+    all_read_ = false;
+    errors_.add(std::move(problem));
+  }
+
   static std::string identity_of(const std::string& path) {
     std::error_code error;
     const std::filesystem::path canonical = std::filesystem::weakly_canonical(path, error);
@@ -137,38 +143,34 @@ class ConfigurationReader {
   }
 
   void fail_include(const Origin& from, std::string message) {
-    errors_.add({from.file, from.line, std::string(kIncludeKey), std::move(message)});
+    fail({from.file, from.line, std::string(kIncludeKey), std::move(message)});
   }
 
-  Configuration understand(const std::string& path, const std::string& content) {
+  /// The file's one document; an empty file has a null one.
+  std::optional<YAML::Node> parse(const std::string& path, const std::string& content) {
     if (const int line = line_of_bad_byte(content); line > 0) {
-      errors_.add({path, line, {}, "expected UTF-8 text without control characters"});
-      return {};
+      fail({path, line, {}, "expected UTF-8 text without control characters"});
+      return std::nullopt;
     }
     const QuotedText text = quote_includes(content);
     if (text.bad_directive_line > 0) {
-      errors_.add(
-          {path, text.bad_directive_line, {}, "expected \"%include: FILE\" after a % at the beginning of a line"});
-      return {};
+      fail({path, text.bad_directive_line, {}, "expected \"%include: FILE\" after a % at the beginning of a line"});
+      return std::nullopt;
     }
     try {
       const std::vector<YAML::Node> documents = YAML::LoadAll(text.yaml);
-      if (documents.size() > 1) {
-        errors_.add({path, line_of(documents[1].Mark()), {}, "expected one YAML document, found several"});
-        return {};
-      }
-      if (documents.empty() || documents.front().IsNull()) return {};
-      return understand_top(path, documents.front());
+      if (documents.size() < 2) return documents.empty() ? YAML::Node() : documents.front();
+      fail({path, line_of(documents[1].Mark()), {}, "expected one YAML document, found several"});
     } catch (const YAML::Exception& exception) {
-      errors_.add({path, line_of(exception.mark), {}, yaml_error(exception)});
-      return {};
+      fail({path, line_of(exception.mark), {}, yaml_error(exception)});
     }
+    return std::nullopt;
   }
 
   Configuration understand_top(const std::string& path, const YAML::Node& top) {
+    if (top.IsNull()) return {};
     if (!top.IsMap()) {
-      errors_.add(
-          {path, line_of(top.Mark()), {}, fmt::format("expected a map of settings, found {}", kind_of_node(top))});
+      fail({path, line_of(top.Mark()), {}, fmt::format("expected a map of settings, found {}", kind_of_node(top))});
       return {};
     }
     Configuration own, included;
@@ -245,6 +247,7 @@ class ConfigurationReader {
   ProblemList& errors_;
   std::vector<std::string> open_;
   size_t files_ = 0;
+  bool all_read_ = true;
 };
 
 }  // namespace

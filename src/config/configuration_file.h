@@ -32,6 +32,7 @@ using Items = std::map<std::string, Item, std::less<>>;
 /// A file with all that it includes.
 struct Configuration {
   Items settings, databases, users;
+  bool complete = true;  ///< false: some file, or part of one, is missing here, as an error says
 };
 
 /// A value as text, or what is there instead.

@@ -33,7 +33,7 @@ class ProblemList {
   }
 
   bool empty() const { return problems_.empty(); }
-  /// Those kept, in the order of their discovery; the last one says how many were left out, if any.
+  /// Those kept, by file and line; the last one says how many were left out, if any.
   std::vector<Problem> take();
 
  private:

@@ -33,9 +33,7 @@ class Loader {
     for (const auto& [name, item] : configuration.databases) load_database(name, item);
     for (const auto& [name, item] : configuration.users) load_user(name, item);
     load_auth_file(configuration);
-    for (const Finding& finding : contradictions(*settings_)) {
-      if (failed_keys_.count(finding.key) == 0) errors_.add(placed(finding, configuration));
-    }
+    if (configuration.complete) check(configuration);
     LoadResult result;
     result.errors = errors_.take();
     if (!result.errors.empty()) return result;
@@ -46,6 +44,13 @@ class Loader {
   }
 
  private:
+  /// Contradictions that do not just follow from another error.
+  void check(const Configuration& configuration) {
+    for (const Finding& finding : contradictions(*settings_)) {
+      if (failed_keys_.count(finding.key) == 0) errors_.add(placed(finding, configuration));
+    }
+  }
+
   void fail(const Origin& origin, const std::string& key, std::string message) {
     failed_keys_.insert(key);
     errors_.add({origin.file, origin.line, key, std::move(message)});
