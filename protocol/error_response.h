@@ -1,14 +1,30 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace bezel::protocol {
 
-/// An error to be told to the peer: one of the constants of protocol/sqlstate.h, and PostgreSQL's own wording.
+/// Five characters of SQLSTATE, by value: a constant of protocol/sqlstate.h, or what a server sent.
+class SqlState {
+ public:
+  /// Anything but five characters becomes XX000 (internal error).
+  constexpr SqlState(std::string_view code = "XX000") {
+    if (code.size() != sizeof code_) code = "XX000";
+    for (size_t i = 0; i < sizeof code_; i++) code_[i] = code[i];
+  }
+  constexpr operator std::string_view() const { return {code_, sizeof code_}; }
+  bool operator==(std::string_view code) const { return std::string_view(*this) == code; }
+
+ private:
+  char code_[5] = {};
+};
+
+/// An error to be told to the peer, in PostgreSQL's own wording.
 struct ProtocolError {
-  std::string_view sqlstate;
+  SqlState sqlstate;
   std::string message;
   std::string detail;
   std::string hint;

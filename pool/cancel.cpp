@@ -1,0 +1,47 @@
+#include "pool/cancel.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "pool/server.h"
+#include "pool/worker.h"
+#include "protocol/startup.h"
+
+namespace bezel::pool {
+
+CancelConnection::CancelConnection(Worker& worker, Server& server, std::function<void()> done)
+    : worker_(worker),
+      server_(&server),
+      timer_([](void* self) { static_cast<CancelConnection*>(self)->finish("timed out"); }, this),
+      done_(std::move(done)) {
+  protocol::append_cancel_request(packet_, server.backend_pid(), server.cancel_secret());
+  server.cancel_sent();
+  stream_ = worker.runtime().dial(server.host(), worker.settings(), *this);
+  const int64_t timeout_us = worker.settings().cancel_wait_timeout_us;
+  if (timeout_us > 0) worker.timers().schedule(timer_, worker.now_us() + timeout_us);
+}
+
+CancelConnection::~CancelConnection() = default;
+
+void CancelConnection::on_connected() {
+  stream_->write_copy(packet_);
+}
+
+void CancelConnection::on_closed(std::string_view reason) {
+  finish(reason);
+}
+
+void CancelConnection::finish(std::string_view reason) {
+  if (!reason.empty()) {
+    worker_.log(LogLevel::warning, fmt::format("cancel request to a server failed: {}", reason));
+  }
+  worker_.timers().cancel(timer_);
+  stream_.reset();
+  if (server_ != nullptr) server_->cancel_done();
+  server_ = nullptr;
+  if (done_) std::exchange(done_, nullptr)();
+  worker_.bury(*this);
+}
+
+}  // namespace bezel::pool

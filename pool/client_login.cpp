@@ -1,0 +1,497 @@
+#include "pool/client_login.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pool/client.h"
+#include "pool/pool.h"
+#include "pool/printable.h"
+#include "pool/server.h"
+#include "pool/worker.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+
+ClientIdentity::~ClientIdentity() {
+  if (all_clients != nullptr) all_clients->give_back();
+  if (holds_user_slot) user->clients.give_back();
+  if (holds_database_slot) database->clients.give_back();
+}
+
+ClientLogin::~ClientLogin() {
+  *alive_ = false;
+}
+
+void ClientLogin::start(Client& client, Worker& worker) {
+  client_ = &client;
+  worker_ = &worker;
+  if (stage_ == Stage::moved) on_right_worker();
+}
+
+void ClientLogin::send(std::string_view message) {
+  client_->write_copy(message);
+}
+
+void ClientLogin::fail(const protocol::ProtocolError& error) {
+  stage_ = Stage::ended;
+  worker_->statistics().failed_logins.add(1);
+  client_->fail(error);
+}
+
+void ClientLogin::on_bytes(std::string_view bytes) {
+  input_.append(bytes);
+  const size_t most = stage_ == Stage::first_packet ? protocol::kFirstPacketBytesMax : kInputBytesMax;
+  // Nobody has a reason to send more than the message that is due: what is asked for next depends on our answer.
+  if (input_.size() > most)
+    return fail({sqlstate::kProtocolViolation, "too much data before the login is complete", "", ""});
+  if (stage_ == Stage::first_packet) {
+    first_packet();
+  } else {
+    message();
+  }
+}
+
+void ClientLogin::first_packet() {
+  using Kind = protocol::FirstPacketResult::Kind;
+  protocol::FirstPacketResult result = protocol::decode_first_packet(input_);
+  switch (result.kind) {
+    case Kind::need_more:
+      return;
+    case Kind::error:
+      return fail(result.error);
+    case Kind::ssl_request:
+    case Kind::gssenc_request: {
+      // Bytes that came before our answer would be taken for encrypted ones if we could encrypt (CVE-2021-3935).
+      if (input_.size() > result.bytes_consumed) {
+        return fail(
+            {sqlstate::kProtocolViolation, "received unencrypted data after SSL or GSSAPI encryption request", "",
+             "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."});
+      }
+      input_.clear();
+      return send("N");
+    }
+    case Kind::cancel_request:
+      stage_ = Stage::cancel;
+      worker_->statistics().cancel_requests.add(1);
+      return worker_->route_cancel(static_cast<uint32_t>(result.cancel.process_id), std::string(result.cancel.secret),
+                                   client_->id());
+    case Kind::startup:
+      if (input_.size() > result.bytes_consumed) {
+        return fail({sqlstate::kProtocolViolation, "unexpected data after startup packet", "", ""});
+      }
+      input_.clear();
+      input_.shrink_to_fit();
+      return startup(std::move(result.startup));
+  }
+}
+
+bool ClientLogin::is_console() const {
+  return packet_.database == "pgbouncer" || packet_.database == "bezel";
+}
+
+void ClientLogin::startup(protocol::StartupPacket packet) {
+  packet_ = std::move(packet);
+  for (const auto& [name, value] : packet_.parameters) {
+    if (name == "replication" && value != "false" && value != "off" && value != "no" && value != "0") {
+      return fail({sqlstate::kFeatureNotSupported, "replication connections are not supported", "", ""});
+    }
+  }
+  const protocol::Negotiation negotiation = protocol::negotiate(packet_);
+  protocol_minor_ = negotiation.minor_to_speak;
+  if (negotiation.needs_message) {
+    std::string answer;
+    protocol::append_negotiate_protocol_version(answer, negotiation.minor_to_speak, negotiation.unsupported);
+    send(answer);
+  }
+  stage_ = Stage::moved;
+  const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);
+  int home = worker_->index();
+  if (entry != nullptr) home = worker_->home_of(packet_.database, entry->user.empty() ? packet_.user : entry->user);
+  if (home != worker_->index()) return worker_->hand_over(*client_, home);
+  on_right_worker();
+}
+
+void ClientLogin::on_right_worker() {
+  client_->protocol_3_2_ = protocol_minor_ >= 2;
+  authenticate();
+}
+
+// ---- Authentication ------------------------------------------------------------------------------------------------
+
+const protocol::StoredSecret* ClientLogin::stored_secret() const {
+  const auto& secrets = worker_->settings().secrets;
+  const auto at = secrets.find(packet_.user);
+  return at == secrets.end() ? nullptr : &at->second;
+}
+
+void ClientLogin::authenticate() {
+  const protocol::StoredSecret* secret = stored_secret();
+  switch (worker_->settings().auth_type) {
+    case AuthType::any:
+      return authenticated();
+    case AuthType::trust:
+      return secret != nullptr ? authenticated() : refuse_password("no such user");
+    case AuthType::plain: {
+      stage_ = Stage::cleartext;
+      std::string request;
+      protocol::append_authentication_cleartext(request);
+      return send(request);
+    }
+    case AuthType::md5: {
+      // An unknown user gets the challenge that known ones get: SCRAM where all secrets are verifiers.
+      const auto& secrets = worker_->settings().secrets;
+      const bool scram = secret != nullptr
+                             ? secret->kind == protocol::SecretKind::scram_sha_256
+                             : !secrets.empty() && std::all_of(secrets.begin(), secrets.end(), [](const auto& known) {
+                                 return known.second.kind == protocol::SecretKind::scram_sha_256;
+                               });
+      if (scram) return begin_sasl();
+      stage_ = Stage::md5;
+      worker_->runtime().random_bytes(md5_salt_.data(), md5_salt_.size());
+      std::string request;
+      protocol::append_authentication_md5(request, md5_salt_);
+      return send(request);
+    }
+    case AuthType::scram_sha_256:
+      return begin_sasl();
+  }
+}
+
+void ClientLogin::begin_sasl() {
+  stage_ = Stage::sasl_initial;
+  static constexpr std::string_view kMechanisms[] = {protocol::kScramSha256};
+  std::string request;
+  protocol::append_authentication_sasl(request, kMechanisms);
+  send(request);
+}
+
+void ClientLogin::message() {
+  if (stage_ == Stage::cancel || stage_ == Stage::deriving || stage_ == Stage::parameters || stage_ == Stage::ended) {
+    // A client that sends before it may is only buffered, within the bound.
+    return;
+  }
+  if (input_.size() < protocol::kFrameHeaderBytes) return;
+  const protocol::FrameHeader header = protocol::read_frame_header(input_.data());
+  if (header.type == 'X') return client_->close_quietly("client left during login");
+  if (header.type != 'p') {
+    return fail({sqlstate::kProtocolViolation,
+                 fmt::format("expected password response, got message type {}",
+                             static_cast<int>(static_cast<unsigned char>(header.type))),
+                 "", ""});
+  }
+  if (!header.length_valid(kInputBytesMax - 1)) {
+    return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
+  }
+  if (input_.size() < header.frame_bytes()) return;
+  if (input_.size() > header.frame_bytes()) {
+    return fail({sqlstate::kProtocolViolation, "unexpected data after password packet", "", ""});
+  }
+  const std::string frame = std::exchange(input_, {});
+  const std::string_view body = std::string_view(frame).substr(protocol::kFrameHeaderBytes);
+  switch (stage_) {
+    case Stage::cleartext:
+      return check_cleartext(body);
+    case Stage::md5:
+      return check_md5(body);
+    case Stage::sasl_initial:
+      return sasl_initial(body);
+    case Stage::sasl_response:
+      return sasl_response(body);
+    default:
+      return fail({sqlstate::kProtocolViolation, "unexpected password response", "", ""});
+  }
+}
+
+void ClientLogin::refuse_password(std::string_view reason) {
+  worker_->log(LogLevel::info,
+               fmt::format("C-{}: login of user \"{}\" failed: {}", client_->id(), printable(packet_.user), reason));
+  fail({sqlstate::kInvalidPassword, fmt::format("password authentication failed for user \"{}\"", packet_.user), "",
+        ""});
+}
+
+void ClientLogin::check_cleartext(std::string_view body) {
+  const auto password = protocol::decode_password(body);
+  if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
+  if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
+  // A verifier takes a slow derivation to check: not on the event loop. Unknown users take the same way.
+  auto secret = std::make_shared<protocol::StoredSecret>();
+  const protocol::StoredSecret* stored = stored_secret();
+  const bool known = stored != nullptr;
+  if (known) *secret = *stored;
+  if (known && secret->kind != protocol::SecretKind::scram_sha_256) {
+    return protocol::verify_password(*secret, packet_.user, *password) ? authenticated()
+                                                                       : refuse_password("wrong password");
+  }
+  if (!known) {
+    secret->kind = protocol::SecretKind::scram_sha_256;
+    secret->verifier = protocol::mock_verifier(packet_.user, worker_->shared().secret);
+  }
+  stage_ = Stage::deriving;
+  auto right = std::make_shared<bool>(false);
+  worker_->runtime().offload(
+      [secret, right, user = packet_.user, text = std::string(*password)] {
+        *right = protocol::verify_password(*secret, user, text);
+      },
+      [this, alive = alive_, right, known] {
+        if (!*alive || stage_ != Stage::deriving) return;
+        if (*right) return authenticated();
+        refuse_password(known ? "wrong password" : "no such user");
+      });
+}
+
+void ClientLogin::check_md5(std::string_view body) {
+  const auto response = protocol::decode_password(body);
+  if (!response) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
+  const protocol::StoredSecret* secret = stored_secret();
+  if (secret == nullptr) return refuse_password("no such user");
+  if (!protocol::verify_md5_response(*secret, packet_.user, md5_salt_, *response))
+    return refuse_password("wrong password");
+  authenticated();
+}
+
+void ClientLogin::sasl_initial(std::string_view body) {
+  const auto initial = protocol::decode_sasl_initial_response(body);
+  if (!initial || !initial->data) return fail({sqlstate::kProtocolViolation, "malformed SASL response", "", ""});
+  if (initial->mechanism != protocol::kScramSha256) {
+    return fail({sqlstate::kProtocolViolation, "client selected an invalid SASL authentication mechanism", "", ""});
+  }
+  input_ = *initial->data;  // kept while the verifier is being made
+  const protocol::StoredSecret* secret = stored_secret();
+  if (secret != nullptr && secret->kind == protocol::SecretKind::scram_sha_256) return start_scram(secret->verifier);
+  if (secret != nullptr && secret->kind == protocol::SecretKind::plain) return begin_sasl_with_password(secret->text);
+  // Unknown, or known by an md5 hash, which cannot serve SCRAM.
+  start_scram(protocol::mock_verifier(packet_.user, worker_->shared().secret));
+}
+
+void ClientLogin::begin_sasl_with_password(const std::string& password) {
+  const std::shared_ptr<UserShare> user = worker_->shared().directory.user(packet_.user);
+  char fresh[protocol::kScramSaltBytes];
+  worker_->runtime().random_bytes(fresh, sizeof fresh);
+  const std::string salt = user->derived_keys.own_salt({fresh, sizeof fresh});
+  const int iterations = protocol::kScramIterationsDefault;
+  if (const auto keys = user->derived_keys.find(password, salt, iterations)) {
+    return start_scram(protocol::make_verifier(*keys, salt, iterations));
+  }
+  stage_ = Stage::deriving;
+  auto keys = std::make_shared<std::optional<protocol::ScramKeys>>();
+  worker_->runtime().offload(
+      [keys, password, salt] { *keys = protocol::derive_keys(password, salt, protocol::kScramIterationsDefault); },
+      [this, alive = alive_, keys, user, password, salt] {
+        if (*keys) user->derived_keys.add(password, salt, protocol::kScramIterationsDefault, **keys);
+        if (!*alive || stage_ != Stage::deriving) return;
+        if (!*keys) return fail({sqlstate::kInternalError, "could not derive SCRAM keys", "", ""});
+        start_scram(protocol::make_verifier(**keys, salt, protocol::kScramIterationsDefault));
+      });
+}
+
+void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
+  char random[protocol::kScramRawNonceBytes];
+  worker_->runtime().random_bytes(random, sizeof random);
+  verifier_ = verifier;
+  scram_ = std::make_unique<protocol::ScramServer>(std::move(verifier), protocol::scram_nonce({random, sizeof random}));
+  const std::string first = std::exchange(input_, {});
+  const auto answer = scram_->client_first(first);
+  if (!answer) return scram_failed();
+  stage_ = Stage::sasl_response;
+  std::string request;
+  protocol::append_authentication_sasl_continue(request, *answer);
+  send(request);
+}
+
+void ClientLogin::sasl_response(std::string_view body) {
+  const auto answer = scram_->client_final(body);
+  if (!answer) return scram_failed();
+  std::string request;
+  protocol::append_authentication_sasl_final(request, *answer);
+  send(request);
+  if (auto keys = scram_->keys()) {
+    worker_->shared().directory.user(packet_.user)->pass_keys({verifier_.salt, verifier_.iterations, *keys});
+  }
+  scram_.reset();
+  authenticated();
+}
+
+void ClientLogin::scram_failed() {
+  if (scram_->failure().kind == protocol::ScramFailure::Kind::wrong_password)
+    return refuse_password("wrong password or no such user");
+  fail(scram_->failure().error);
+}
+
+// ---- After authentication ------------------------------------------------------------------------------------------
+
+void ClientLogin::authenticated() {
+  if (is_console()) return open_console();
+  const DatabaseSettings* entry = worker_->database_entry(packet_.database);
+  if (entry == nullptr) {
+    return fail({sqlstate::kInvalidCatalogName, fmt::format("no such database: {}", packet_.database), "",
+                 "The name must be listed under databases: in Bezel's configuration."});
+  }
+  if (worker_->settings().auth_type == AuthType::any && entry->user.empty()) {
+    return fail(
+        {sqlstate::kInvalidAuthorizationSpecification, "auth_type any needs a database with a forced user", "", ""});
+  }
+  if (!take_places(entry)) return;
+  pool_ = &worker_->pool_of(*entry, packet_.database, entry->user.empty() ? packet_.user : entry->user);
+  pool_->add_client();
+  client_->pool_ = pool_;
+  if (!collect_parameters()) return;
+  settle_parameters();
+}
+
+bool ClientLogin::take_places(const DatabaseSettings* entry) {
+  const Settings& settings = worker_->settings();
+  Directory& directory = worker_->shared().directory;
+  auto identity = std::make_unique<ClientIdentity>();
+  identity->user = directory.user(packet_.user);
+  if (entry != nullptr) {
+    identity->database = directory.database(packet_.database);
+    const auto refuse = [this](std::string message) {
+      fail({sqlstate::kTooManyConnections, std::move(message), "", ""});
+      return false;
+    };
+    if (identity->database->disabled.load()) {
+      fail({sqlstate::kCannotConnectNow, fmt::format("database \"{}\" is disabled", packet_.database), "", ""});
+      return false;
+    }
+    if (const protocol::ProtocolError* refusal = worker_->refusal()) {
+      fail(*refusal);
+      return false;
+    }
+    if (!directory.clients.take(settings.max_client_conn))
+      return refuse("no more connections allowed (max_client_conn)");
+    identity->all_clients = &directory.clients;
+    const UserSettings* user = worker_->user_entry(packet_.user);
+    const int user_max = user != nullptr
+                             ? user->max_user_client_connections.value_or(settings.max_user_client_connections)
+                             : settings.max_user_client_connections;
+    identity->holds_user_slot = identity->user->clients.take(user_max);
+    if (!identity->holds_user_slot) return refuse("no more connections allowed (max_user_client_connections)");
+    identity->holds_database_slot =
+        identity->database->clients.take(entry->max_db_client_connections.value_or(settings.max_db_client_connections));
+    if (!identity->holds_database_slot) return refuse("no more connections allowed (max_db_client_connections)");
+  }
+  client_->identity_ = std::move(identity);
+  return true;
+}
+
+void ClientLogin::open_console() {
+  const Settings& settings = worker_->settings();
+  const auto listed = [this](const std::vector<std::string>& users) {
+    return std::find(users.begin(), users.end(), packet_.user) != users.end();
+  };
+  ConsoleRole role = ConsoleRole::stats;
+  if (settings.auth_type == AuthType::any || listed(settings.admin_users)) {
+    role = ConsoleRole::admin;
+  } else if (!listed(settings.stats_users)) {
+    return fail({sqlstate::kInsufficientPrivilege, "not allowed", "",
+                 "The console is for the users listed in admin_users and stats_users."});
+  }
+  if (!take_places(nullptr)) return;
+  stage_ = Stage::ended;
+  std::string greeting;
+  protocol::append_authentication_ok(greeting);
+  greeting += worker_->shared().console->greeting();
+  protocol::append_backend_key_data(greeting, static_cast<int32_t>(client_->cancel_pid()), client_->cancel_secret());
+  protocol::append_ready_for_query(greeting, 'I');
+  send(greeting);
+  client_->login_done(worker_->shared().console->open(packet_.user, role, *client_));
+}
+
+bool ClientLogin::add_parameter(std::string_view name, std::string_view value) {
+  std::string key = parameter_key(name);
+  const auto& ignored = worker_->settings().ignore_startup_parameters;
+  if (std::any_of(ignored.begin(), ignored.end(), [&](const std::string& one) { return parameter_key(one) == key; })) {
+    return true;
+  }
+  if (!parameter_is_session_state(key)) {
+    fail({sqlstate::kCantChangeRuntimeParam, fmt::format("parameter \"{}\" cannot be changed", name), "", ""});
+    return false;
+  }
+  values_.emplace_back(std::move(key), value);
+  return true;
+}
+
+bool ClientLogin::collect_parameters() {
+  // As in PostgreSQL, what is named outright overrides what stands in options, whatever their order.
+  for (const auto& [name, value] : packet_.parameters) {
+    if (name != "options") continue;
+    const auto& ignored = worker_->settings().ignore_startup_parameters;
+    if (std::find(ignored.begin(), ignored.end(), "options") != ignored.end()) continue;
+    protocol::StartupOptionsResult options = protocol::parse_startup_options(value);
+    if (options.error) {
+      fail(*options.error);
+      return false;
+    }
+    for (const auto& [option, setting] : options.options) {
+      if (!add_parameter(option, setting)) return false;
+    }
+  }
+  for (const auto& [name, value] : packet_.parameters) {
+    if (name == "options" || name == "user" || name == "database" || name == "replication") continue;
+    if (!add_parameter(name, value)) return false;
+  }
+  if (worker_->settings().application_name_add_host) client_->add_host_to_application_name(values_);
+  return true;
+}
+
+namespace {
+
+/// PostgreSQL takes any application_name; only one that it would alter needs to be asked for.
+bool certainly_accepted(std::string_view key, std::string_view value) {
+  return key == "application_name" && value.size() < 64 &&
+         std::all_of(value.begin(), value.end(), [](char c) { return c >= 32 && c < 127; });
+}
+
+}  // namespace
+
+void ClientLogin::settle_parameters() {
+  bool known = !pool_->defaults().entries().empty();
+  for (auto& [key, value] : values_) {
+    if (certainly_accepted(key, value)) continue;
+    const std::string* accepted = pool_->accepted_parameter(key, value);
+    if (accepted == nullptr) {
+      known = false;
+      break;
+    }
+  }
+  if (known) {
+    for (auto& [key, value] : values_) {
+      if (!certainly_accepted(key, value)) value = *pool_->accepted_parameter(key, value);
+    }
+  }
+  client_->parameters_ = worker_->parameters().intern(values_);
+  if (known) return greet();
+  // Whether PostgreSQL takes these values, only PostgreSQL can say: they are set on a server before the login ends.
+  stage_ = Stage::parameters;
+  client_->await_server_for_login();
+}
+
+void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
+  if (error != nullptr) return fail(*error);
+  // The client's set now has the values as the server reports them.
+  for (const auto& [key, value] : values_) {
+    const std::string* reported = client_->parameters_->find(key);
+    pool_->accept_parameter(key, value, reported != nullptr ? *reported : value);
+  }
+  greet();
+}
+
+void ClientLogin::greet() {
+  std::string greeting;
+  protocol::append_authentication_ok(greeting);
+  for (const ReportedParameters::Entry& entry : pool_->defaults().entries()) {
+    const std::string* own = client_->parameters_->find(entry.key);
+    protocol::append_parameter_status(greeting, entry.name, own != nullptr ? *own : entry.value);
+  }
+  protocol::append_backend_key_data(greeting, static_cast<int32_t>(client_->cancel_pid()), client_->cancel_secret());
+  protocol::append_ready_for_query(greeting, 'I');
+  send(greeting);
+  stage_ = Stage::ended;
+  client_->login_done(nullptr);
+}
+
+}  // namespace bezel::pool

@@ -1,0 +1,118 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pool/console.h"
+#include "pool/limits.h"
+#include "pool/parameters.h"
+#include "pool/settings.h"
+#include "pool/timer_wheel.h"
+#include "protocol/error_response.h"
+#include "protocol/frames.h"
+#include "protocol/scram.h"
+#include "protocol/secret.h"
+#include "protocol/startup.h"
+
+namespace bezel::pool {
+
+class Client;
+class Pool;
+class Worker;
+
+/// Who a client is, and the places that it takes up. Gives them back when it goes.
+struct ClientIdentity {
+  ~ClientIdentity();
+
+  std::shared_ptr<UserShare> user;
+  std::shared_ptr<DatabaseShare> database;
+  SlotCount* all_clients = nullptr;  // set where a place of max_client_conn is held
+  bool holds_user_slot = false, holds_database_slot = false;
+};
+
+/// Drives a client from its first byte to ReadyForQuery: first packet, hand-over to the pool's worker, authentication,
+/// limits, startup parameters. What it holds before authentication is bounded by kInputBytesMax.
+class ClientLogin {
+ public:
+  explicit ClientLogin(int64_t wall_clock_us) : connected_wall_us_(wall_clock_us) {}
+  ~ClientLogin();
+  ClientLogin(const ClientLogin&) = delete;
+  ClientLogin& operator=(const ClientLogin&) = delete;
+
+  /// Binds it to the client (again, after a hand-over) and goes on where it was.
+  void start(Client& client, Worker& worker);
+  void on_bytes(std::string_view bytes);
+  /// A server has taken the client's startup parameters (nullptr), or refused them.
+  void parameters_applied(const protocol::ProtocolError* error);
+  /// Refuses the client.
+  void fail(const protocol::ProtocolError& error);
+
+  int64_t connected_wall_us() const { return connected_wall_us_; }
+  const protocol::StartupPacket& packet() const { return packet_; }
+  bool is_cancel_request() const { return stage_ == Stage::cancel; }
+  /// What the client sent before it was told that it may.
+  std::string take_early_input() { return std::move(input_); }
+
+  /// A password message may be that long (PgBouncer's documentation lets passwords have any length; tokens do).
+  static constexpr size_t kInputBytesMax = 64 * 1024 + 16;
+
+ private:
+  enum class Stage : uint8_t {
+    first_packet,
+    cancel,
+    moved,
+    cleartext,
+    md5,
+    sasl_initial,
+    sasl_response,
+    deriving,    // keys or a password check are being computed on another thread
+    parameters,  // authenticated; waits for a server to check startup parameters on
+    ended,
+  };
+
+  void first_packet();
+  void startup(protocol::StartupPacket packet);
+  void on_right_worker();
+  bool is_console() const;
+  void authenticate();
+  const protocol::StoredSecret* stored_secret() const;
+  void begin_sasl();
+  void begin_sasl_with_password(const std::string& password);
+  void start_scram(protocol::ScramVerifier verifier);
+  void message();
+  void check_cleartext(std::string_view body);
+  void check_md5(std::string_view body);
+  void sasl_initial(std::string_view body);
+  void sasl_response(std::string_view body);
+  void scram_failed();
+  void refuse_password(std::string_view reason);
+  void authenticated();
+  bool take_places(const DatabaseSettings* entry);
+  void open_console();
+  bool collect_parameters();
+  bool add_parameter(std::string_view name, std::string_view value);
+  void settle_parameters();
+  void greet();
+  void send(std::string_view message);
+
+  Client* client_ = nullptr;
+  Worker* worker_ = nullptr;
+  Stage stage_ = Stage::first_packet;
+  int64_t connected_wall_us_;
+  std::string input_;
+  protocol::StartupPacket packet_;
+  uint16_t protocol_minor_ = 0;
+  std::array<unsigned char, 4> md5_salt_{};
+  std::unique_ptr<protocol::ScramServer> scram_;
+  protocol::ScramVerifier verifier_;  // what scram_ checks against: its salt goes with keys that are passed on
+  Pool* pool_ = nullptr;
+  std::vector<std::pair<std::string, std::string>> values_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace bezel::pool

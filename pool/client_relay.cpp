@@ -1,0 +1,406 @@
+// What a client sends, on its way to a server.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pool/client.h"
+#include "pool/pool.h"
+#include "pool/server.h"
+#include "pool/worker.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+using protocol::FrameHeader;
+using protocol::kFrameHeaderBytes;
+
+/// The input that is being gone through. What stands between `sent` and `position` goes to the server as it came, in
+/// one piece, when something else has to be written first or the input ends.
+struct Client::Input {
+  std::string_view bytes;
+  size_t position = 0;
+  size_t sent = 0;
+
+  std::string_view rest() const { return bytes.substr(position); }
+  std::string_view body_here() const { return bytes.substr(position + kFrameHeaderBytes); }
+  bool has_frame(const FrameHeader& header) const { return bytes.size() - position >= header.frame_bytes(); }
+};
+
+void Client::flush(Input& input) {
+  if (input.position > input.sent) server_->write(input.bytes.substr(input.sent, input.position - input.sent));
+  input.sent = input.position;
+}
+
+/// Passes over bytes that the server does not get as they are.
+void Client::pass_over(Input& input, size_t bytes) {
+  input.position += bytes;
+  input.sent = input.position;
+}
+
+void Client::take_input(std::string_view bytes) {
+  if (carry_.empty() && !held_back()) {
+    const size_t used = process(bytes);
+    if (state_ != ClientState::closed && used < bytes.size()) carry_.assign(bytes.substr(used));
+    return;
+  }
+  carry_.append(bytes);
+  if (held_back()) {
+    // It may not go on yet; what it may still send in the meantime is bounded.
+    if (carry_.size() >= ByteStream::kCongestedBytes) pause_reading();
+    return;
+  }
+  if (carry_.size() >= carry_needed_) resume_input();
+}
+
+void Client::resume_input() {
+  stalled_ = false;
+  carry_needed_ = 0;
+  if (reading_paused_ && !worker_.suspended()) resume_reading();
+  if (carry_.empty()) return;
+  const std::string& input = worker_.keep_until_end_of_turn(std::exchange(carry_, {}));
+  const size_t used = process(input);
+  if (state_ != ClientState::closed && used < input.size()) carry_.assign(input, used);
+}
+
+size_t Client::process(std::string_view bytes) {
+  Input input{bytes};
+  for (bool going = true; going && input.position < bytes.size();) {
+    if (body_remaining_ > 0) {
+      pass_body(input);
+      continue;
+    }
+    if (bytes.size() - input.position < kFrameHeaderBytes) {
+      carry_needed_ = kFrameHeaderBytes;
+      break;
+    }
+    const FrameHeader header = protocol::read_frame_header(bytes.data() + input.position);
+    if (!header.length_valid(static_cast<uint32_t>(worker_.settings().max_packet_size_bytes))) {
+      violate(sqlstate::kProtocolViolation, "invalid message length");
+      break;
+    }
+    going = console_ ? console_message(header, input) : message(header, input);
+    if (state_ == ClientState::closed) return bytes.size();
+  }
+  if (state_ == ClientState::closed) return bytes.size();
+  if (server_ != nullptr) {
+    flush(input);
+    // A message without an answer may have been the last thing that kept the server.
+    if (server_->nothing_outstanding()) server_->release_if_done();
+  }
+  return input.position;
+}
+
+void Client::pass_body(Input& input) {
+  const size_t here = std::min<uint64_t>(body_remaining_, input.bytes.size() - input.position);
+  body_remaining_ -= here;
+  if (discard_body_) {
+    pass_over(input, here);
+  } else {
+    input.position += here;
+  }
+}
+
+/// The message goes to the server as it comes.
+bool Client::forward(const FrameHeader& header, Input& input) {
+  input.position += kFrameHeaderBytes;
+  body_remaining_ = header.body_bytes();
+  discard_body_ = false;
+  return true;
+}
+
+/// Nobody gets the message.
+bool Client::discard(const FrameHeader& header, Input& input) {
+  if (server_ != nullptr) flush(input);
+  pass_over(input, kFrameHeaderBytes);
+  body_remaining_ = header.body_bytes();
+  discard_body_ = true;
+  return true;
+}
+
+bool Client::need_more(size_t bytes) {
+  carry_needed_ = bytes;
+  return false;
+}
+
+bool Client::stall() {
+  stalled_ = true;
+  return false;
+}
+
+bool Client::violate(std::string_view state, std::string message) {
+  fail({state, std::move(message), "", ""});
+  return false;
+}
+
+/// True if there is a server that a new request may go to. False: wait, the input stays.
+bool Client::need_server() {
+  if (server_ == nullptr) return pool_->acquire(*this);
+  // The next request must not be hit by a cancel that was meant for an earlier one.
+  if (server_->cancels_in_flight() || server_->too_much_outstanding()) return stall();
+  return true;
+}
+
+void Client::request_begins() {
+  if (request_since_us_ != 0) return;
+  request_since_us_ = worker_.now_us();
+  arm_timer();
+}
+
+bool Client::message(const FrameHeader& header, Input& input) {
+  if (server_ != nullptr && server_->skipping_until_sync() && header.type != 'S' && header.type != 'X') {
+    // The server would skip it too, and it must leave no trace here.
+    return discard(header, input);
+  }
+  switch (header.type) {
+    case 'Q':
+      if (worker_.settings().disable_pqexec) return violate(sqlstate::kFeatureNotSupported, "PQexec disallowed");
+      [[fallthrough]];
+    case 'F':
+      if (!need_server()) return false;
+      server_->expect({header.type == 'Q' ? Request::query : Request::function_call});
+      request_begins();
+      return forward(header, input);
+    case 'P':
+      return parse(header, input);
+    case 'B':
+      return bind(header, input);
+    case 'D':
+    case 'C':
+      return describe_or_close(header, input);
+    case 'E':
+      if (!need_server()) return false;
+      server_->expect({Request::execute});
+      request_begins();
+      return forward(header, input);
+    case 'S':
+      return sync(header, input);
+    case 'H':
+      return server_ != nullptr ? forward(header, input) : discard(header, input);
+    case 'd':
+    case 'c':
+    case 'f':
+      return copy_message(header, input);
+    case 'X':
+      if (server_ != nullptr) flush(input);
+      close_quietly("client close request");
+      return false;
+    default:
+      return violate(
+          sqlstate::kProtocolViolation,
+          fmt::format("invalid frontend message type {}", static_cast<int>(static_cast<unsigned char>(header.type))));
+  }
+}
+
+bool Client::sync(const FrameHeader& header, Input& input) {
+  if (header.body_bytes() != 0) return violate(sqlstate::kProtocolViolation, "invalid Sync message");
+  if (statements_) statements_->next_batch();
+  if (server_ == nullptr) {
+    // Nothing has been asked that a server would have to answer first.
+    std::string answer;
+    protocol::append_ready_for_query(answer, 'I');
+    write_copy(answer);
+    pass_over(input, kFrameHeaderBytes);
+    return true;
+  }
+  // While data are copied in, PostgreSQL ignores Sync: libpq sends one ahead of it.
+  if (!server_->copying_in()) server_->expect({Request::sync});
+  request_begins();
+  return forward(header, input);
+}
+
+bool Client::copy_message(const FrameHeader& header, Input& input) {
+  // Late data of a COPY that has failed; PostgreSQL ignores them as well.
+  if (server_ == nullptr) return discard(header, input);
+  if (header.type != 'd') {
+    if (server_->copying_in()) {
+      server_->copy_in_ended();
+    } else if (!server_->nothing_outstanding()) {
+      server_->expect({Request::copy_end});
+    }
+  }
+  return forward(header, input);
+}
+
+// ---- Prepared statements
+// -----------------------------------------------------------------------------------------------
+
+bool Client::prepared_statements_on() const {
+  return worker_.settings().max_prepared_statements > 0 && pool_->limits().mode != PoolMode::session;
+}
+
+ClientStatements& Client::names() {
+  if (!statements_) statements_ = std::make_unique<ClientStatements>();
+  return *statements_;
+}
+
+namespace {
+
+/// The beginning of a message whose body has a new length.
+void append_header(std::string& out, char type, size_t body_bytes) {
+  const auto declared = __builtin_bswap32(static_cast<uint32_t>(body_bytes + 4));
+  out += type;
+  out.append(reinterpret_cast<const char*>(&declared), sizeof declared);
+}
+
+}  // namespace
+
+bool Client::forward_extended(Request request, const FrameHeader& header, Input& input) {
+  if (!need_server()) return false;
+  server_->expect({request});
+  request_begins();
+  return forward(header, input);
+}
+
+bool Client::parse(const FrameHeader& header, Input& input) {
+  const std::string_view here = input.body_here();
+  if (here.empty() && header.body_bytes() > 0) return need_more(kFrameHeaderBytes + 1);
+  const bool named = !here.empty() && here.front() != '\0';
+  if (!named || !prepared_statements_on()) return forward_extended(Request::parse, header, input);
+  if (header.frame_bytes() > kParseBytesMax) {
+    return violate(sqlstate::kProgramLimitExceeded, "prepared statement is too long");
+  }
+  if (!input.has_frame(header)) return need_more(header.frame_bytes());
+  const std::string_view body = here.substr(0, header.body_bytes());
+  const auto message = protocol::decode_parse(body);
+  if (!message) return violate(sqlstate::kProtocolViolation, "invalid Parse message");
+  if (names().in_doubt(message->name)) return stall();
+  if (names().size() >= kNamedStatementsMax) {
+    return violate(sqlstate::kConfigurationLimitExceeded, "too many prepared statements");
+  }
+  if (!need_server()) return false;
+  flush(input);
+  request_begins();
+  server_->begin_extended();
+  pool_->statistics().client_parses.add(1);
+  prepare(*message, body.substr(message->name.size() + 1));
+  pass_over(input, header.frame_bytes());
+  return true;
+}
+
+void Client::prepare(const protocol::ParseMessage& message, std::string_view definition) {
+  if (const StatementPtr existing = names().find(message.name)) {
+    // The server answers as it would answer the client: 42P05. Its own name in the message is replaced on the way back.
+    server_->ensure_prepared(existing);
+    server_->send_parse(*existing, {Request::parse});
+    return;
+  }
+  const StatementPtr statement = worker_.statements().intern(definition);
+  names().change(message.name, statement);
+  if (server_->statements().has(statement)) {
+    server_->expect({Request::parse, Answer::forge, true, nullptr});
+  } else {
+    server_->statements().add(statement);
+    server_->send_parse(*statement, {Request::parse, Answer::forward, true, statement});
+  }
+}
+
+bool Client::bind(const FrameHeader& header, Input& input) {
+  if (!prepared_statements_on()) return forward_extended(Request::bind, header, input);
+  const std::string_view here = input.body_here();
+  const protocol::BindPrefix prefix = protocol::decode_bind_prefix(here, header.body_bytes());
+  using Status = protocol::BindPrefix::Status;
+  if (prefix.status == Status::need_more) return need_more(kFrameHeaderBytes + here.size() + 1);
+  if (prefix.status == Status::too_long)
+    return violate(sqlstate::kProtocolViolation, "name in Bind message is too long");
+  if (prefix.status == Status::malformed || prefix.statement.empty()) {
+    return forward_extended(Request::bind, header, input);
+  }
+  if (statements_ && statements_->in_doubt(prefix.statement)) return stall();
+  const StatementPtr statement = statements_ ? statements_->find(prefix.statement) : nullptr;
+  // An unknown name goes to the server as it is, which says that it does not exist.
+  if (!statement) return forward_extended(Request::bind, header, input);
+  if (!need_server()) return false;
+  flush(input);
+  request_begins();
+  server_->begin_extended();
+  pool_->statistics().binds.add(1);
+  server_->ensure_prepared(statement);
+  const size_t names_bytes = prefix.portal.size() + 1 + statement->server_name.size() + 1;
+  std::string start;
+  append_header(start, 'B', header.body_bytes() - prefix.bytes + names_bytes);
+  start.append(prefix.portal).push_back('\0');
+  start.append(statement->server_name).push_back('\0');
+  server_->write_copy(start);
+  server_->expect({Request::bind});
+  pass_over(input, kFrameHeaderBytes + prefix.bytes);
+  body_remaining_ = header.body_bytes() - prefix.bytes;
+  discard_body_ = false;
+  return true;
+}
+
+bool Client::describe_or_close(const FrameHeader& header, Input& input) {
+  const Request request = header.type == 'D' ? Request::describe : Request::close;
+  if (!prepared_statements_on()) return forward_extended(request, header, input);
+  if (header.body_bytes() > protocol::kBindNameBytesMax) {
+    return violate(sqlstate::kProtocolViolation, "name in Describe or Close message is too long");
+  }
+  if (!input.has_frame(header)) return need_more(header.frame_bytes());
+  const auto target = protocol::decode_describe(input.body_here().substr(0, header.body_bytes()));
+  if (!target || target->kind != 'S' || target->name.empty()) return forward_extended(request, header, input);
+  if (statements_ && statements_->in_doubt(target->name)) return stall();
+  if (request == Request::close) return close_statement(target->name, header, input);
+  const StatementPtr statement = statements_ ? statements_->find(target->name) : nullptr;
+  if (!statement) return forward_extended(request, header, input);
+  if (!need_server()) return false;
+  flush(input);
+  request_begins();
+  server_->begin_extended();
+  server_->ensure_prepared(statement);
+  std::string message;
+  protocol::append_describe(message, 'S', statement->server_name);
+  server_->write_copy(message);
+  server_->expect({Request::describe});
+  pass_over(input, header.frame_bytes());
+  return true;
+}
+
+bool Client::close_statement(std::string_view name, const FrameHeader& header, Input& input) {
+  // The server keeps the statement: others use it too. Closing an unknown name is no error.
+  const bool known = statements_ && statements_->find(name);
+  if (server_ != nullptr) {
+    flush(input);
+    if (known) statements_->change(name, nullptr);
+    server_->expect({Request::close, Answer::forge, known, nullptr});
+  } else {
+    if (known) {
+      statements_->change(name, nullptr);
+      statements_->confirm();
+    }
+    std::string answer;
+    protocol::append_close_complete(answer);
+    write_copy(answer);
+  }
+  pass_over(input, header.frame_bytes());
+  return true;
+}
+
+// ---- Console
+// -----------------------------------------------------------------------------------------------------------
+
+bool Client::console_message(const FrameHeader& header, Input& input) {
+  if (header.frame_bytes() > ByteStream::kCongestedBytes) {
+    return violate(sqlstate::kProtocolViolation, "message is too long for the console");
+  }
+  if (!input.has_frame(header)) return need_more(header.frame_bytes());
+  const std::string_view body = input.body_here().substr(0, header.body_bytes());
+  pass_over(input, header.frame_bytes());
+  if (header.type == 'X') {
+    close_quietly("client close request");
+    return false;
+  }
+  console_busy_ = true;
+  in_console_message_ = true;
+  console_->on_message(header.type, body);
+  in_console_message_ = false;
+  return !console_busy_;
+}
+
+void Client::message_done() {
+  console_busy_ = false;
+  if (!in_console_message_ && state_ == ClientState::console) resume_input();
+}
+
+}  // namespace bezel::pool

@@ -1,0 +1,408 @@
+#include "pool/pool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pool/worker.h"
+#include "protocol/sqlstate.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+
+namespace {
+
+/// Logins to servers that one pool has under way at once: enough to fill a pool quickly, few enough for PostgreSQL to
+/// keep serving meanwhile.
+constexpr int kParallelLoginsMax = 10;
+
+/// Startup parameters remembered as accepted. A client may name any; beyond that they are asked for again.
+constexpr size_t kAcceptedParametersMax = 1000;
+
+/// Errors that will come again however often one tries: who waits is told at once.
+bool is_permanent(std::string_view state) {
+  return state.substr(0, 2) == "28" || state.substr(0, 2) == "3D" || state.substr(0, 2) == "42";
+}
+
+}  // namespace
+
+Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseShare> database_share,
+           std::shared_ptr<UserShare> user_share)
+    : worker_(worker),
+      database_(std::move(database)),
+      database_share_(std::move(database_share)),
+      user_share_(std::move(user_share)),
+      statistics_(worker.shared().statistics.add_pool(database_share_->name, user_share_->name, worker.index())),
+      timer_([](void* self) { static_cast<Pool*>(self)->launch(); }, this),
+      unused_since_us_(worker.now_us()) {
+  apply_settings();
+}
+
+Pool::~Pool() {
+  *alive_ = false;
+  database_share_->server_waiters.forget(this);
+  user_share_->server_waiters.forget(this);
+  worker_.shared().statistics.remove_pool(statistics_);
+}
+
+void Pool::apply_settings() {
+  const Settings& settings = worker_.settings();
+  const UserSettings none;
+  const UserSettings* entry = worker_.user_entry(user_share_->name);
+  const UserSettings& user = entry != nullptr ? *entry : none;
+  limits_.mode = user.pool_mode.value_or(database_.pool_mode.value_or(settings.pool_mode));
+  limits_.pool_size = std::max(1, user.pool_size.value_or(database_.pool_size.value_or(settings.default_pool_size)));
+  limits_.min_pool_size = std::min(limits_.pool_size, database_.min_pool_size.value_or(settings.min_pool_size));
+  limits_.reserve_pool_size =
+      user.reserve_pool_size.value_or(database_.reserve_pool_size.value_or(settings.reserve_pool_size));
+  limits_.max_db_connections = database_.max_db_connections.value_or(settings.max_db_connections);
+  limits_.max_user_connections = user.max_user_connections.value_or(settings.max_user_connections);
+  limits_.server_lifetime_us = database_.server_lifetime_us.value_or(settings.server_lifetime_us);
+  limits_.query_timeout_us = user.query_timeout_us.value_or(settings.query_timeout_us);
+  limits_.idle_transaction_timeout_us = user.idle_transaction_timeout_us.value_or(settings.idle_transaction_timeout_us);
+  limits_.transaction_timeout_us = user.transaction_timeout_us.value_or(settings.transaction_timeout_us);
+  limits_.client_idle_timeout_us = user.client_idle_timeout_us.value_or(settings.client_idle_timeout_us);
+  statistics_->pool_mode.set(static_cast<uint64_t>(limits_.mode));
+  launch();
+}
+
+void Pool::set_database(const DatabaseSettings& database) {
+  if (database == database_) return;
+  const bool other_servers = database.hosts != database_.hosts || database.dbname != database_.dbname ||
+                             database.password != database_.password ||
+                             database.server_parameters != database_.server_parameters ||
+                             database.connect_query != database_.connect_query;
+  database_ = database;
+  if (!other_servers) return;
+  retry_at_us_ = 0;
+  defaults_ = {};
+  accepted_parameters_.clear();
+  mark_all_servers();
+}
+
+// ---- Clients
+// -----------------------------------------------------------------------------------------------------------
+
+void Pool::add_client() {
+  clients_++;
+  count_clients();
+}
+
+void Pool::remove_client() {
+  clients_--;
+  count_clients();
+  if (clients_ == 0) unused_since_us_ = worker_.now_us();
+}
+
+Server* Pool::take_idle() {
+  const Settings& settings = worker_.settings();
+  while (!idle_.empty()) {
+    Server* server = settings.server_round_robin ? idle_.front() : idle_.back();
+    idle_.remove(*server);
+    if (server->too_old()) {
+      server->close("server lifetime over");
+      continue;
+    }
+    const bool stale = settings.server_check_delay_us > 0 && !settings.server_check_query.empty() &&
+                       worker_.now_us() - server->idle_since_us() >= settings.server_check_delay_us;
+    if (!stale) return server;
+    // It comes back through server_free() if it answers, and then goes to whoever waits first.
+    checking_++;
+    server->run_check_query(settings.server_check_query);
+    return nullptr;
+  }
+  return nullptr;
+}
+
+bool Pool::acquire(Client& client) {
+  if (waiting_.empty() && !paused()) {
+    if (Server* server = take_idle()) {
+      assign(client, *server);
+      return true;
+    }
+  }
+  if (last_login_failed_ && servers_.empty() && is_permanent(last_login_error_.sqlstate) &&
+      retry_at_us_ > worker_.now_us()) {
+    client.fail(last_login_error_);
+    return false;
+  }
+  waiting_.push_back(client);
+  statistics_->client_waits.add(1);
+  client.began_to_wait();
+  count_clients();
+  launch();
+  return false;
+}
+
+void Pool::assign(Client& client, Server& server) {
+  server.link(client);
+  client.linked(server);
+}
+
+void Pool::stop_waiting(Client& client) {
+  waiting_.remove(client);
+  client.stopped_waiting();
+  count_clients();
+}
+
+void Pool::count_clients() {
+  statistics_->cl_waiting.set(waiting_.size());
+  statistics_->cl_active.set(clients_ - std::min(clients_, waiting_.size()));
+  statistics_->oldest_wait_since_us.set(waiting_.empty() ? 0
+                                                         : static_cast<uint64_t>(waiting_.front()->wait_since_us()));
+}
+
+void Pool::fail_waiting(const protocol::ProtocolError& error) {
+  while (!waiting_.empty()) {
+    Client& client = *waiting_.front();
+    stop_waiting(client);
+    client.fail(error);
+  }
+}
+
+const std::string* Pool::accepted_parameter(std::string_view key, std::string_view value) const {
+  std::string name(key);
+  name += '\0';
+  name += value;
+  const auto at = accepted_parameters_.find(name);
+  return at == accepted_parameters_.end() ? nullptr : &at->second;
+}
+
+void Pool::accept_parameter(std::string_view key, std::string_view value, std::string_view reported) {
+  if (accepted_parameters_.size() >= kAcceptedParametersMax) accepted_parameters_.clear();
+  std::string name(key);
+  name += '\0';
+  name += value;
+  accepted_parameters_[name] = reported;
+}
+
+// ---- Servers
+// -----------------------------------------------------------------------------------------------------------
+
+void Pool::server_logged_in(Server& server) {
+  logging_in_--;
+  last_login_failed_ = false;
+  retry_at_us_ = 0;
+  statistics_->server_logins.add(1);
+  defaults_ = server.defaults();
+}
+
+void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error) {
+  logging_in_--;
+  statistics_->server_login_failures.add(1);
+  last_login_failed_ = true;
+  last_login_error_ = error;
+  retry_at_us_ = worker_.now_us() + worker_.settings().server_login_retry_us;
+  servers_.remove(server);
+  give_slots_back();
+  worker_.bury(std::unique_ptr<Server>(&server));
+  worker_.review_soon();
+  if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
+  launch();
+}
+
+void Pool::server_free(Server& server) {
+  if (server.end_check()) checking_--;
+  if (server.marked_to_close()) return server.close("marked to be closed");
+  if (paused()) return server.close("database is paused");
+  if (server.too_old()) return server.close("server lifetime over");
+  if (servers_.size() > static_cast<size_t>(limits_.pool_size + limits_.reserve_pool_size)) {
+    return server.close("pool is larger than its limit");
+  }
+  if (waiting_.empty()) {
+    server.enter_idle();
+    idle_.push_back(server);
+    // Another pool may need the slot more than this one needs an idle server.
+    if (database_share_->server_waiters.any() || user_share_->server_waiters.any()) evict_idle();
+    return;
+  }
+  Client& client = *waiting_.front();
+  waiting_.remove(client);
+  count_clients();
+  assign(client, server);
+  client.server_assigned();
+}
+
+void Pool::server_closed(Server& server, bool was_logging_in) {
+  if (was_logging_in) logging_in_--;
+  if (server.end_check()) checking_--;
+  idle_.remove(server);
+  servers_.remove(server);
+  give_slots_back();
+  worker_.bury(std::unique_ptr<Server>(&server));
+  worker_.review_soon();
+  if (servers_.empty()) unused_since_us_ = std::max(unused_since_us_, worker_.now_us());
+  launch();
+}
+
+bool Pool::may_shrink() const {
+  return servers_.size() > static_cast<size_t>(limits_.min_pool_size);
+}
+
+bool Pool::evict_idle() {
+  if (idle_.empty()) return false;
+  idle_.front()->close("evicted: another pool needs the connection");
+  return true;
+}
+
+int Pool::size_limit(int64_t now_us) const {
+  if (limits_.reserve_pool_size <= 0 || waiting_.empty()) return limits_.pool_size;
+  const int64_t timeout_us = worker_.settings().reserve_pool_timeout_us;
+  const bool late = timeout_us > 0 && now_us - waiting_.front()->wait_since_us() >= timeout_us;
+  return limits_.pool_size + (late ? limits_.reserve_pool_size : 0);
+}
+
+/// How many more servers would be of use now.
+size_t Pool::missing_servers() const {
+  const size_t coming = static_cast<size_t>(logging_in_ + checking_);
+  const size_t for_waiting = waiting_.size() > coming ? waiting_.size() - coming : 0;
+  const size_t minimum = static_cast<size_t>(limits_.min_pool_size);
+  const size_t for_minimum = servers_.size() < minimum ? minimum - servers_.size() : 0;
+  return std::max(for_waiting, for_minimum);
+}
+
+void Pool::launch() {
+  if (paused() || closing_) return;
+  const int64_t now = worker_.now_us();
+  size_t missing = missing_servers();
+  while (missing > 0 && static_cast<int>(servers_.size()) < size_limit(now)) {
+    if (retry_at_us_ > now) {
+      worker_.timers().schedule_no_later(timer_, retry_at_us_);
+      return;
+    }
+    // While logins fail, one at a time finds out whether they still do.
+    if (logging_in_ >= (last_login_failed_ ? 1 : kParallelLoginsMax)) return;
+    if (!take_slots()) return;
+    open_server();
+    missing--;
+  }
+  if (missing > 0 && limits_.reserve_pool_size > 0 && !waiting_.empty()) {
+    const int64_t reserve_at = waiting_.front()->wait_since_us() + worker_.settings().reserve_pool_timeout_us;
+    if (reserve_at > now) worker_.timers().schedule_no_later(timer_, reserve_at);
+  }
+}
+
+bool Pool::take_slots() {
+  if (!take_slot(database_share_->servers, limits_.max_db_connections, database_share_->server_waiters, true))
+    return false;
+  if (take_slot(user_share_->servers, limits_.max_user_connections, user_share_->server_waiters, false)) return true;
+  database_share_->servers.give_back();
+  database_share_->server_waiters.wake_next();
+  return false;
+}
+
+bool Pool::take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_database) {
+  if (slots.take(limit)) return true;
+  waiters.wait(this, [&runtime = worker_.runtime(), index = worker_.index(), alive = alive_, this] {
+    runtime.post(index, [alive, this] {
+      if (*alive) launch();
+    });
+  });
+  // A slot may have been given back between the two.
+  if (slots.take(limit)) {
+    waiters.forget(this);
+    return true;
+  }
+  worker_.ask_for_eviction(of_database ? database_share_->name : std::string(),
+                           of_database ? std::string() : user_share_->name, this);
+  return false;
+}
+
+void Pool::give_slots_back() {
+  database_share_->servers.give_back();
+  user_share_->servers.give_back();
+  database_share_->server_waiters.wake_next();
+  user_share_->server_waiters.wake_next();
+}
+
+void Pool::open_server() {
+  const size_t hosts = database_.hosts.size();
+  if (database_.load_balance_hosts == LoadBalanceHosts::round_robin || last_login_failed_) {
+    database_share_->next_host.fetch_add(1, std::memory_order_relaxed);
+  }
+  const HostAddress& host = database_.hosts[database_share_->next_host.load(std::memory_order_relaxed) % hosts];
+  logging_in_++;
+  servers_.push_back(*new Server(*this, host, worker_.next_connection_id()));
+}
+
+// ---- Operations
+// --------------------------------------------------------------------------------------------------------
+
+void Pool::close_idle_servers(std::string_view reason) {
+  while (!idle_.empty()) idle_.front()->close(reason);
+}
+
+void Pool::pause() {
+  close_idle_servers("database is paused");
+}
+
+void Pool::pause_reading() {
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server))
+    server->pause_reading();
+}
+
+void Pool::resume_reading() {
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server))
+    server->resume_reading();
+}
+
+bool Pool::everything_sent() const {
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    if (server->unsent_bytes() > 0) return false;
+  }
+  return true;
+}
+
+void Pool::close_clients(const protocol::ProtocolError& error) {
+  worker_.close_clients_of([this](const Pool& pool) { return &pool == this; }, error);
+}
+
+void Pool::close_all_servers(std::string_view reason) {
+  closing_ = true;
+  while (!servers_.empty()) servers_.front()->close(reason);
+  closing_ = false;
+}
+
+void Pool::mark_all_servers() {
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server))
+    server->mark_to_close();
+  close_idle_servers("marked to be closed");
+}
+
+bool Pool::has_marked_servers() const {
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    if (server->marked_to_close()) return true;
+  }
+  return false;
+}
+
+bool Pool::disposable(int64_t now_us) const {
+  const int64_t timeout_us = worker_.settings().autodb_idle_timeout_us;
+  return clients_ == 0 && servers_.empty() && timeout_us > 0 && now_us - unused_since_us_ >= timeout_us;
+}
+
+Counter* Pool::gauge(ServerState state) {
+  switch (state) {
+    case ServerState::login:
+      return &statistics_->sv_login;
+    case ServerState::idle:
+      return &statistics_->sv_idle;
+    case ServerState::active:
+      return &statistics_->sv_active;
+    case ServerState::own_query:
+      return &statistics_->sv_tested;
+    case ServerState::being_canceled:
+      return &statistics_->sv_being_canceled;
+    case ServerState::closed:
+      return nullptr;
+  }
+  return nullptr;
+}
+
+void Pool::count_state(ServerState from, ServerState to) {
+  if (Counter* counter = gauge(from)) counter->sub(1);
+  if (Counter* counter = gauge(to)) counter->add(1);
+}
+
+}  // namespace bezel::pool

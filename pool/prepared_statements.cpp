@@ -1,0 +1,51 @@
+#include "pool/prepared_statements.h"
+
+namespace bezel::pool {
+
+StatementPtr StatementTable::intern(std::string_view definition) {
+  if (const auto known = by_definition_->find(definition); known != by_definition_->end()) return known->second.lock();
+  const uint64_t id = next_id_;
+  next_id_ += step_;
+  const auto* made =
+      new Statement{id, std::string(kServerStatementPrefix) + std::to_string(id), std::string(definition)};
+  StatementPtr statement(made, [map = by_definition_](const Statement* gone) {
+    map->erase(gone->definition);
+    delete gone;
+  });
+  by_definition_->emplace(made->definition, statement);
+  return statement;
+}
+
+bool ServerStatements::has(const StatementPtr& statement) {
+  const auto at = by_id_.find(statement->id);
+  if (at == by_id_.end()) return false;
+  if (at->second != order_.begin()) order_.splice(order_.begin(), order_, at->second);
+  return true;
+}
+
+void ServerStatements::add(const StatementPtr& statement) {
+  if (has(statement)) return;
+  order_.push_front(statement);
+  by_id_.emplace(statement->id, order_.begin());
+}
+
+void ServerStatements::remove(const StatementPtr& statement) {
+  const auto at = by_id_.find(statement->id);
+  if (at == by_id_.end()) return;
+  order_.erase(at->second);
+  by_id_.erase(statement->id);
+}
+
+void ServerStatements::clear() {
+  order_.clear();
+  by_id_.clear();
+}
+
+StatementPtr ServerStatements::take_overflow(size_t bound) {
+  if (order_.size() <= bound) return nullptr;
+  StatementPtr oldest = order_.back();
+  remove(oldest);
+  return oldest;
+}
+
+}  // namespace bezel::pool

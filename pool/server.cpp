@@ -1,0 +1,394 @@
+#include "pool/server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pool/client.h"
+#include "pool/pool.h"
+#include "pool/printable.h"
+#include "pool/server_login.h"
+#include "pool/worker.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+
+Server::Server(Pool& pool, const HostAddress& host, uint64_t id)
+    : pool_(pool),
+      host_(host),
+      id_(id),
+      timer_([](void* self) { static_cast<Server*>(self)->timer_fired(); }, this),
+      parameters_(pool.worker().parameters().empty()) {
+  Worker& worker = pool.worker();
+  pool.count_state(ServerState::closed, ServerState::login);
+  login_ = std::make_unique<ServerLogin>(*this, worker);
+  connected_at_us_ = worker.now_us();
+  connected_wall_us_ = worker.runtime().wall_clock_us();
+  stream_ = worker.runtime().dial(host, worker.settings(), *this);
+  const int64_t timeout_us = worker.settings().server_connect_timeout_us;
+  if (timeout_us > 0) worker.timers().schedule(timer_, worker.now_us() + timeout_us);
+}
+
+Server::~Server() = default;
+
+void Server::set_state(ServerState state) {
+  if (state != state_) pool_.count_state(state_, state);
+  state_ = state;
+}
+
+// ---- Events
+// ----------------------------------------------------------------------------------------------------------
+
+void Server::on_connected() {
+  login_->connected();
+}
+
+void Server::on_bytes(std::string_view bytes) {
+  if (state_ == ServerState::closed) return;
+  if (login_) return login_->on_bytes(bytes);
+  in_relay_ = true;
+  if (carry_.empty()) {
+    const size_t used = relay(bytes);
+    if (used < bytes.size()) carry_.assign(bytes.substr(used));
+  } else {
+    carry_.append(bytes);
+    const std::string& input = pool_.worker().keep_until_end_of_turn(std::exchange(carry_, {}));
+    const size_t used = relay(input);
+    if (used < input.size()) carry_.assign(input, used);
+  }
+  in_relay_ = false;
+  if (state_ == ServerState::closed) return;
+  if (client_ != nullptr) {
+    client_->answers_came();
+    release_if_done();
+  } else if (state_ == ServerState::own_query && outstanding_.empty()) {
+    own_query_done();
+  }
+}
+
+void Server::on_congested() {
+  congested_ = true;
+  if (client_ != nullptr) client_->pause_reading();
+}
+
+void Server::on_drained() {
+  congested_ = false;
+  if (client_ != nullptr) client_->resume_reading();
+}
+
+void Server::on_closed(std::string_view reason) {
+  if (login_) {
+    return login_failed(sqlstate::kConnectionFailure,
+                        reason.empty() ? "server closed the connection during login" : std::string(reason));
+  }
+  if (!last_error_.empty()) return close(last_error_);
+  close(reason.empty() ? "server closed the connection" : fmt::format("server connection failed: {}", reason));
+}
+
+// ---- Login
+// -----------------------------------------------------------------------------------------------------------
+
+void Server::logged_in() {
+  Worker& worker = pool_.worker();
+  worker.bury(std::move(login_));
+  worker.timers().cancel(timer_);
+  worker.log(LogLevel::debug, fmt::format("S-{}: {}/{} logged in to {}:{} (backend {})", id_, pool_.database_name(),
+                                          pool_.user_name(), host_.host, host_.port, backend_pid_));
+  set_state(ServerState::own_query);  // not yet free
+  pool_.server_logged_in(*this);
+  if (const std::string& sql = pool_.database().connect_query; !sql.empty()) return run_own_query(sql);
+  pool_.server_free(*this);
+}
+
+void Server::login_failed(std::string_view state, std::string_view message) {
+  if (state_ == ServerState::closed) return;
+  Worker& worker = pool_.worker();
+  worker.log(LogLevel::warning, fmt::format("S-{}: {}/{} login to {}:{} failed: {}", id_, pool_.database_name(),
+                                            pool_.user_name(), host_.host, host_.port, printable(message)));
+  worker.bury(std::move(login_));
+  set_state(ServerState::closed);
+  worker.timers().cancel(timer_);
+  stream_.reset();
+  pool_.server_login_failed(*this, {state, std::string(message), "", ""});
+}
+
+// ---- Links
+// -----------------------------------------------------------------------------------------------------------
+
+void Server::link(Client& client) {
+  set_state(ServerState::active);
+  client_ = &client;
+  request_wall_us_ = pool_.worker().runtime().wall_clock_us();
+  if (parameters_ != client.parameters()) apply_parameters();
+}
+
+void Server::apply_parameters() {
+  const std::string sql = parameter_change_sql(*parameters_, *client_->parameters(), defaults_);
+  parameters_ = client_->parameters();
+  if (sql.empty()) return;
+  std::string query;
+  protocol::append_query(query, sql);
+  stream_->write_copy(query);
+  outstanding_.push({Request::query, Answer::swallow});
+  setting_parameters_ = true;
+}
+
+void Server::check_parameters() {
+  if (setting_parameters_) return;  // the answer is on its way
+  client_->parameters_applied(nullptr);
+  release_if_done();
+}
+
+void Server::expect(OutstandingRequest request) {
+  switch (request.request) {
+    case Request::query:
+    case Request::function_call:
+      unsynced_ = false;
+      break;
+    case Request::sync:
+      unsynced_ = false;
+      skipping_until_sync_ = false;
+      break;
+    case Request::copy_end:
+      break;
+    default:
+      unsynced_ = true;
+  }
+  const bool due = request.answer == Answer::forge && outstanding_.empty();
+  outstanding_.push(std::move(request));
+  if (due) emit_forged();
+}
+
+void Server::begin_extended() {
+  if (unsynced_) return;
+  // Only at the beginning of a batch a Close cannot be skipped because of an earlier error in it.
+  const auto bound = static_cast<size_t>(pool_.worker().settings().max_prepared_statements);
+  while (const StatementPtr surplus = statements_.take_overflow(bound)) {
+    std::string message;
+    protocol::append_close(message, 'S', surplus->server_name);
+    stream_->write_copy(message);
+    expect({Request::close, Answer::swallow});
+  }
+}
+
+void Server::ensure_prepared(const StatementPtr& statement) {
+  if (statements_.has(statement)) return;
+  statements_.add(statement);
+  send_parse(*statement, {Request::parse, Answer::swallow, false, statement});
+}
+
+void Server::send_parse(const Statement& statement, OutstandingRequest request) {
+  const size_t body_bytes = statement.server_name.size() + 1 + statement.definition.size();
+  const auto declared = __builtin_bswap32(static_cast<uint32_t>(body_bytes + 4));
+  std::string start = "P";
+  start.append(reinterpret_cast<const char*>(&declared), sizeof declared);
+  start.append(statement.server_name).push_back('\0');
+  stream_->write_copy(start);
+  stream_->write_copy(statement.definition);
+  pool_.statistics().server_parses.add(1);
+  expect(std::move(request));
+}
+
+bool Server::at_rest() const {
+  return outstanding_.empty() && !unsynced_ && !copying_in_ && body_remaining_ == 0 && carry_.empty();
+}
+
+bool Server::release_if_done() {
+  // Not in the middle of a chunk: what is left of it belongs to the client too.
+  if (in_relay_ || client_ == nullptr || !at_rest() || client_->in_message()) return false;
+  const bool for_login = client_->is_logging_in();
+  const PoolMode mode = pool_.limits().mode;
+  if (transaction_status_ != 'I') {
+    if (mode == PoolMode::statement) {
+      client_->fail(
+          {sqlstate::kFeatureNotSupported, "transaction blocks not allowed in statement pooling mode", "", ""});
+    }
+    return false;
+  }
+  if (mode == PoolMode::session && !for_login) return false;
+  Client& client = *client_;
+  client.server_released();
+  client_ = nullptr;
+  become_free(pool_.worker().settings().server_reset_query_always);
+  return true;
+}
+
+void Server::become_free(bool reset) {
+  if (cancels_in_flight_ > 0) {
+    set_state(ServerState::being_canceled);
+    reset_after_cancel_ = reset;
+    return;
+  }
+  const std::string& reset_query = pool_.worker().settings().server_reset_query;
+  if (reset && !reset_query.empty()) return run_own_query(reset_query);
+  pool_.server_free(*this);
+}
+
+void Server::cancel_sent() {
+  cancels_in_flight_++;
+  pool_.statistics().sv_active_cancel.add(1);
+}
+
+void Server::cancel_done() {
+  cancels_in_flight_--;
+  pool_.statistics().sv_active_cancel.sub(1);
+  if (cancels_in_flight_ > 0 || state_ == ServerState::closed) return;
+  if (state_ == ServerState::being_canceled) return become_free(reset_after_cancel_);
+  if (client_ != nullptr) client_->answers_came();
+}
+
+void Server::abandon(bool mid_message) {
+  client_ = nullptr;
+  if (state_ == ServerState::closed) return;
+  const bool session = pool_.limits().mode == PoolMode::session;
+  if (at_rest() && !mid_message) {
+    if (transaction_status_ == 'I') return become_free(session || pool_.worker().settings().server_reset_query_always);
+    if (cancels_in_flight_ == 0) {
+      reset_after_rollback_ = session;
+      return run_own_query("ROLLBACK");
+    }
+  }
+  // Whatever it works at has nobody to wait for it.
+  pool_.worker().send_cancel(*this, nullptr);
+  close("client left in the middle of a request");
+}
+
+// ---- Queries of the pooler's own
+// ---------------------------------------------------------------------------------------
+
+void Server::run_check_query(std::string_view sql) {
+  checking_ = true;
+  run_own_query(sql == "<empty>" ? std::string_view() : sql);
+}
+
+void Server::run_own_query(std::string_view sql) {
+  set_state(ServerState::own_query);
+  own_query_failed_ = false;
+  std::string query;
+  protocol::append_query(query, sql);
+  stream_->write_copy(query);
+  outstanding_.push({Request::query, Answer::swallow});
+  Worker& worker = pool_.worker();
+  own_query_since_us_ = worker.now_us();
+  worker.timers().schedule_no_later(timer_, own_query_since_us_ + kOwnQueryTimeoutUs);
+}
+
+void Server::own_query_done() {
+  if (own_query_failed_ || transaction_status_ != 'I') return close("query of the pooler failed");
+  if (std::exchange(reset_after_rollback_, false)) return become_free(true);
+  pool_.server_free(*this);
+}
+
+// ---- In the pool
+// -------------------------------------------------------------------------------------------------------
+
+void Server::enter_idle() {
+  set_state(ServerState::idle);
+  Worker& worker = pool_.worker();
+  idle_since_us_ = worker.now_us();
+  const int64_t deadline = idle_deadline_us();
+  if (deadline != TimerWheel::kNever) worker.timers().schedule_no_later(timer_, deadline);
+}
+
+int64_t Server::idle_deadline_us() const {
+  int64_t deadline = TimerWheel::kNever;
+  const int64_t idle_us = pool_.worker().settings().server_idle_timeout_us;
+  if (idle_us > 0 && pool_.may_shrink()) deadline = idle_since_us_ + idle_us;
+  const int64_t lifetime_us = pool_.limits().server_lifetime_us;
+  if (lifetime_us > 0) deadline = std::min(deadline, connected_at_us_ + lifetime_us);
+  return deadline;
+}
+
+bool Server::too_old() const {
+  const int64_t lifetime_us = pool_.limits().server_lifetime_us;
+  return lifetime_us > 0 && pool_.worker().now_us() - connected_at_us_ >= lifetime_us;
+}
+
+void Server::timer_fired() {
+  const int64_t now = pool_.worker().now_us();
+  TimerWheel& timers = pool_.worker().timers();
+  switch (state_) {
+    case ServerState::login:
+      return login_failed(sqlstate::kConnectionFailure, "connect timeout");
+    case ServerState::own_query:
+      if (now - own_query_since_us_ >= kOwnQueryTimeoutUs) return close("query of the pooler timed out");
+      return timers.schedule(timer_, own_query_since_us_ + kOwnQueryTimeoutUs);
+    case ServerState::idle: {
+      const int64_t deadline = idle_deadline_us();
+      if (deadline <= now) return close(too_old() ? "server lifetime over" : "server idle timeout");
+      if (deadline != TimerWheel::kNever) timers.schedule(timer_, deadline);
+      return;
+    }
+    default:
+      return;  // scheduled again when it becomes idle
+  }
+}
+
+void Server::close(std::string_view reason) {
+  if (state_ == ServerState::closed) return;
+  Worker& worker = pool_.worker();
+  worker.log(LogLevel::debug, fmt::format("S-{}: {}/{}@{}:{} closing because: {}", id_, pool_.database_name(),
+                                          pool_.user_name(), host_.host, host_.port, printable(reason)));
+  set_state(ServerState::closed);
+  worker.timers().cancel(timer_);
+  const bool was_logging_in = login_ != nullptr;
+  if (login_) worker.bury(std::move(login_));
+  if (!was_logging_in && client_ == nullptr && at_rest() && transaction_status_ == 'I') {
+    std::string terminate;
+    protocol::append_terminate(terminate);
+    stream_->write_copy(terminate);
+  }
+  stream_.reset();
+  if (client_ != nullptr) {
+    Client& client = *client_;
+    client_ = nullptr;
+    client.server_lost(
+        {sqlstate::kConnectionFailure, std::string("server connection lost: ") + std::string(reason), "", ""},
+        told_client_of_end_);
+  }
+  pool_.server_closed(*this, was_logging_in);
+}
+
+ConnectionRow Server::row() const {
+  ConnectionRow row;
+  row.is_server = true;
+  row.id = id_;
+  row.link = client_ != nullptr ? client_->id() : 0;
+  row.user = pool_.user_name();
+  row.database = pool_.database_name();
+  switch (state_) {
+    case ServerState::login:
+      row.state = "new";
+      break;
+    case ServerState::idle:
+      row.state = "idle";
+      break;
+    case ServerState::active:
+      row.state = "active";
+      break;
+    case ServerState::own_query:
+      row.state = "tested";
+      break;
+    case ServerState::being_canceled:
+      row.state = "being_canceled";
+      break;
+    case ServerState::closed:
+      row.state = "closed";
+      break;
+  }
+  if (const std::string* name = parameters_->find("application_name")) row.application_name = *name;
+  if (stream_) row.ends = stream_->ends();
+  row.connected_at_us = connected_wall_us_;
+  row.request_at_us = request_wall_us_;
+  row.close_needed = close_when_free_;
+  row.remote_pid = static_cast<uint32_t>(backend_pid_);
+  row.prepared_statements = static_cast<uint32_t>(statements_.size());
+  row.unsent_bytes = stream_ ? stream_->unsent_bytes() : 0;
+  row.buffered_bytes = carry_.size();
+  return row;
+}
+
+}  // namespace bezel::pool

@@ -1,0 +1,214 @@
+#include "pool/server_login.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "pool/pool.h"
+#include "pool/server.h"
+#include "pool/worker.h"
+#include "protocol/frames.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+#include "protocol/startup.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+
+ServerLogin::ServerLogin(Server& server, Worker& worker) : server_(server), worker_(worker) {}
+
+ServerLogin::~ServerLogin() {
+  *alive_ = false;
+}
+
+void ServerLogin::write(const std::string& message) {
+  server_.stream_->write_copy(message);
+}
+
+void ServerLogin::fail(std::string_view reason) {
+  if (done_) return;
+  done_ = true;
+  server_.login_failed(sqlstate::kConnectionFailure, reason);
+}
+
+void ServerLogin::connected() {
+  Pool& pool = server_.pool_;
+  const DatabaseSettings& database = pool.database();
+  protocol::Parameters parameters = {{"user", pool.user_name()},
+                                     {"database", database.dbname.empty() ? pool.database_name() : database.dbname}};
+  for (const auto& parameter : database.server_parameters) parameters.push_back(parameter);
+  std::string packet;
+  protocol::append_startup_message(packet, 0, parameters);
+  write(packet);
+}
+
+void ServerLogin::on_bytes(std::string_view bytes) {
+  input_.append(bytes);
+  size_t position = 0;
+  while (!done_ && input_.size() - position >= protocol::kFrameHeaderBytes) {
+    const protocol::FrameHeader header = protocol::read_frame_header(input_.data() + position);
+    if (!header.length_valid(kFrameBytesMax)) return fail("server sent a message of invalid length");
+    if (input_.size() - position < header.frame_bytes()) break;
+    const std::string body = input_.substr(position + protocol::kFrameHeaderBytes, header.body_bytes());
+    position += header.frame_bytes();
+    message(header.type, body);
+  }
+  input_.erase(0, position);
+}
+
+void ServerLogin::message(char type, std::string_view body) {
+  switch (type) {
+    case 'R':
+      return authentication(body);
+    case 'E':
+      return error(body);
+    case 'N':
+      return;
+    case 'S':
+      if (const auto parameter = protocol::decode_parameter_status(body)) {
+        return server_.defaults_.set(parameter->name, parameter->value);
+      }
+      return fail("server sent an invalid ParameterStatus");
+    case 'K':
+      if (const auto key = protocol::decode_backend_key_data(body)) {
+        server_.backend_pid_ = key->process_id;
+        server_.cancel_secret_ = key->secret;
+        return;
+      }
+      return fail("server sent an invalid BackendKeyData");
+    case 'Z':
+      if (!authenticated_) return fail("server skipped authentication");
+      if (protocol::decode_ready_for_query(body) != 'I') return fail("server sent an invalid ReadyForQuery");
+      done_ = true;
+      return server_.logged_in();
+    default:
+      return fail(fmt::format("server sent an unexpected message of type {} during login",
+                              static_cast<int>(static_cast<unsigned char>(type))));
+  }
+}
+
+void ServerLogin::error(std::string_view body) {
+  if (done_) return;
+  done_ = true;
+  const auto fields = protocol::decode_error_fields(body);
+  const bool readable = fields && !fields->message.empty();
+  server_.login_failed(readable ? fields->sqlstate : sqlstate::kConnectionFailure,
+                       readable ? fields->message : "server sent an error without a message");
+}
+
+std::optional<protocol::StoredSecret> ServerLogin::secret() const {
+  const DatabaseSettings& database = server_.pool_.database();
+  if (!database.password.empty()) return protocol::parse_secret(database.password);
+  const auto& secrets = worker_.settings().secrets;
+  const auto at = secrets.find(server_.pool_.user_name());
+  if (at == secrets.end()) return std::nullopt;
+  return at->second;
+}
+
+void ServerLogin::authentication(std::string_view body) {
+  namespace code = protocol::authentication;
+  const auto request = protocol::decode_authentication(body);
+  if (!request) return fail("server sent an invalid authentication request");
+  switch (request->code) {
+    case code::kOk:
+      if (scram_ && !scram_verified_) return fail("server skipped its part of SCRAM");
+      authenticated_ = true;
+      return;
+    case code::kCleartextPassword:
+      return answer_cleartext();
+    case code::kMd5Password:
+      return answer_md5(request->payload);
+    case code::kSasl:
+      return begin_scram(request->payload);
+    case code::kSaslContinue:
+      return continue_scram(request->payload);
+    case code::kSaslFinal:
+      if (!scram_ || !scram_->verify_server_final(request->payload)) return fail("server failed its part of SCRAM");
+      scram_verified_ = true;
+      return;
+    default:
+      return fail(fmt::format("server asks for unsupported authentication {}", request->code));
+  }
+}
+
+void ServerLogin::answer_cleartext() {
+  const auto known = secret();
+  if (!known || known->kind != protocol::SecretKind::plain) {
+    return fail(
+        fmt::format("server asks for a password, and none is known for user \"{}\"", server_.pool_.user_name()));
+  }
+  std::string answer;
+  protocol::append_password_message(answer, known->text);
+  write(answer);
+}
+
+void ServerLogin::answer_md5(std::string_view salt) {
+  std::array<unsigned char, 4> bytes;
+  std::memcpy(bytes.data(), salt.data(), bytes.size());
+  const auto known = secret();
+  const auto response =
+      known ? protocol::md5_challenge_response(*known, server_.pool_.user_name(), bytes) : std::nullopt;
+  if (!response) {
+    return fail(
+        fmt::format("server asks for an md5 password, and none is known for user \"{}\"", server_.pool_.user_name()));
+  }
+  std::string answer;
+  protocol::append_password_message(answer, *response);
+  write(answer);
+}
+
+void ServerLogin::begin_scram(std::string_view mechanisms) {
+  const auto offered = protocol::decode_sasl_mechanisms(mechanisms);
+  if (!offered || std::find(offered->begin(), offered->end(), protocol::kScramSha256) == offered->end()) {
+    return fail("server offers no SASL mechanism that is supported");
+  }
+  if (scram_) return fail("server asks for SASL twice");
+  char random[protocol::kScramRawNonceBytes];
+  worker_.runtime().random_bytes(random, sizeof random);
+  scram_ = std::make_unique<protocol::ScramClient>(protocol::scram_nonce({random, sizeof random}));
+  std::string answer;
+  protocol::append_sasl_initial_response(answer, protocol::kScramSha256, scram_->first());
+  write(answer);
+}
+
+void ServerLogin::continue_scram(std::string_view challenge_text) {
+  if (!scram_) return fail("server continues SASL that was not begun");
+  const auto challenge = scram_->server_first(challenge_text);
+  if (!challenge) return fail(scram_->failure());
+  const auto known = secret();
+  if (known && known->kind == protocol::SecretKind::plain) return derive(known->text, *challenge);
+  if (const auto passed = server_.pool_.user_share().passed_keys()) {
+    if (passed->salt == challenge->salt && passed->iterations == challenge->iterations) return prove(passed->keys);
+    return fail(
+        fmt::format("the SCRAM secret of user \"{}\" is not the one that the server has", server_.pool_.user_name()));
+  }
+  fail(fmt::format(
+      "server asks for SCRAM, and neither a password nor the keys of a client's login are known for user \"{}\"",
+      server_.pool_.user_name()));
+}
+
+void ServerLogin::derive(const std::string& password, const protocol::ScramClient::Challenge& challenge) {
+  DerivedKeys& derived = server_.pool_.user_share().derived_keys;
+  if (const auto keys = derived.find(password, challenge.salt, challenge.iterations)) return prove(*keys);
+  auto keys = std::make_shared<std::optional<protocol::ScramKeys>>();
+  worker_.runtime().offload(
+      [keys, password, challenge] { *keys = protocol::derive_keys(password, challenge.salt, challenge.iterations); },
+      [this, alive = alive_, keys, password, challenge] {
+        if (!*alive || done_) return;
+        if (!*keys) return fail("could not derive SCRAM keys");
+        server_.pool_.user_share().derived_keys.add(password, challenge.salt, challenge.iterations, **keys);
+        prove(**keys);
+      });
+}
+
+void ServerLogin::prove(const protocol::ScramKeys& keys) {
+  const auto proof = scram_->final_message(keys);
+  if (!proof) return fail("could not prove the password");
+  std::string answer;
+  protocol::append_sasl_response(answer, *proof);
+  write(answer);
+}
+
+}  // namespace bezel::pool

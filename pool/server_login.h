@@ -1,0 +1,57 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "protocol/error_response.h"
+#include "protocol/scram.h"
+#include "protocol/secret.h"
+
+namespace bezel::pool {
+
+class Server;
+class Worker;
+
+/// Logs a new server connection in: startup packet, authentication by whatever the server asks for, parameters, cancel
+/// key, up to the first ReadyForQuery. The password is the database's forced one, or the user's secret; SCRAM also
+/// goes by keys recovered from a client's own login.
+class ServerLogin {
+ public:
+  ServerLogin(Server& server, Worker& worker);
+  ~ServerLogin();
+  ServerLogin(const ServerLogin&) = delete;
+  ServerLogin& operator=(const ServerLogin&) = delete;
+
+  void connected();
+  void on_bytes(std::string_view bytes);
+
+  /// No message of a login is longer; a server that sends more is not one.
+  static constexpr size_t kFrameBytesMax = 64 * 1024;
+
+ private:
+  void message(char type, std::string_view body);
+  void authentication(std::string_view body);
+  std::optional<protocol::StoredSecret> secret() const;
+  void answer_cleartext();
+  void answer_md5(std::string_view salt);
+  void begin_scram(std::string_view mechanisms);
+  void continue_scram(std::string_view challenge);
+  void prove(const protocol::ScramKeys& keys);
+  void derive(const std::string& password, const protocol::ScramClient::Challenge& challenge);
+  void error(std::string_view body);
+  void fail(std::string_view reason);
+  void write(const std::string& message);
+
+  Server& server_;
+  Worker& worker_;
+  bool done_ = false;
+  bool authenticated_ = false;
+  std::string input_;
+  std::unique_ptr<protocol::ScramClient> scram_;
+  bool scram_verified_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace bezel::pool
