@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "admin/commands.h"
 #include "admin/fleet_operation.h"
+#include "pool/printable.h"
 #include "protocol/error_response.h"
 #include "protocol/messages.h"
 
@@ -15,14 +15,6 @@ namespace bezel::admin {
 namespace {
 
 namespace sqlstate = protocol::sqlstate;
-
-/// Names come from outside: no line breaks in the log.
-std::string printable(std::string_view text) {
-  std::string result(text);
-  std::replace_if(
-      result.begin(), result.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return result;
-}
 
 std::string upper_case(std::string_view text) {
   std::string result(text);
@@ -187,9 +179,9 @@ void ConsoleSession::run(const Request& request, std::vector<Format> formats, st
 void ConsoleSession::log(const Request& request) {
   if (request.command->role != pool::ConsoleRole::admin) return;
   std::string text = upper_case(request.command->name);
-  if (!request.key.empty()) text += fmt::format(" {} =", printable(request.key));
-  if (!request.argument.empty()) text += fmt::format(" '{}'", printable(request.argument));
-  console_.program().log_command(fmt::format("{} command issued by {}", text, printable(user_)));
+  if (!request.key.empty()) text += fmt::format(" {} =", pool::printable(request.key));
+  if (!request.argument.empty()) text += fmt::format(" '{}'", pool::printable(request.argument));
+  console_.program().log_command(fmt::format("{} command issued by {}", text, pool::printable(user_)));
 }
 
 void ConsoleSession::settle(const Request& request, Outcome& outcome) {
