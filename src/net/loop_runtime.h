@@ -79,6 +79,9 @@ class LoopRuntime final : public pool::Runtime {
   EventLoop& loop() { return *loop_; }
 
  private:
+  /// A connection of the Unix socket: to the worker whose turn it is.
+  void spread(int descriptor, const PeerAddress& peer);
+
   LoopGroup& group_;
   int index_;
   std::unique_ptr<EventLoop> loop_;

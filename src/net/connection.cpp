@@ -1,0 +1,482 @@
+#include "src/net/connection.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+
+#include "src/net/dial.h"
+#include "src/net/event_loop.h"
+
+namespace bezel::net {
+namespace {
+
+/// Below this, copying pieces together costs less than handing the kernel a list of them.
+constexpr size_t kMergedBytesMax = 4096;
+/// The kernel's UIO_MAXIOV is 1024.
+constexpr uint32_t kPiecesMax = 512;
+/// A connection that sends once in a while is not worth a slot.
+constexpr uint8_t kSendsBeforeSlot = 16;
+constexpr int64_t kLingerUs = 5'000'000;
+constexpr int kDiscardsPerTurn = 4;
+constexpr int kDiscardsMax = 64;
+
+int pending_socket_error(int descriptor) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  return error;
+}
+
+}  // namespace
+
+DetachedDescriptor::~DetachedDescriptor() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+int DetachedDescriptor::take() {
+  const int descriptor = descriptor_;
+  descriptor_ = -1;
+  return descriptor;
+}
+
+/// The patience with a released connection.
+class Connection::Linger final : public Deadline {
+ public:
+  explicit Linger(Connection& connection) : connection_(connection) {
+    connection_.loop_.lingering_++;
+    arm(connection_.loop_.deadlines_, connection_.loop_.now_us() + kLingerUs);
+  }
+  ~Linger() override { connection_.loop_.lingering_--; }
+  /// Counts reads of bytes that nobody wants. False: enough.
+  bool may_discard() { return ++discards_ <= kDiscardsMax; }
+
+ private:
+  void expire() override { connection_.close_now(); }
+
+  Connection& connection_;
+  int discards_ = 0;
+};
+
+Connection::Connection(EventLoop& loop, Events* events) : loop_(loop), events_(events), state_(State::dialling) {
+  loop_.connections_++;
+}
+
+Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer)
+    : loop_(loop), events_(events), descriptor_(descriptor), peer_(peer), state_(State::open) {
+  loop_.connections_++;
+}
+
+Connection::~Connection() {
+  assert(handle_ == Handle::none && !dirty_ && !failing_);
+  loop_.connections_--;
+}
+
+bool Connection::start_polling(int interest) {
+  assert(handle_ == Handle::none);
+  const int status = uv_poll_init(loop_.uv(), &poll_, descriptor_);
+  if (status != 0) {
+    error_ = static_cast<int16_t>(-status);
+    return false;
+  }
+  poll_.data = this;
+  handle_ = Handle::open;
+  armed_ = static_cast<uint8_t>(interest);
+  uv_poll_start(&poll_, interest, on_poll);
+  return true;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Writing.
+
+void Connection::write(std::string_view bytes) {
+  if (!bytes.empty() && takes_bytes()) queue(bytes);
+}
+
+void Connection::write_copy(std::string_view bytes) {
+  if (!bytes.empty() && takes_bytes()) queue(loop_.copies_.copy(bytes));
+}
+
+void Connection::queue(std::string_view bytes) {
+  queued_bytes_ += bytes.size();
+  SliceLists& slices = loop_.slices_;
+  if (last_slice_ != SliceLists::kNone) {
+    SliceLists::Slice& last = slices.at(last_slice_);
+    if (last.data + last.size == bytes.data()) {
+      last.size += bytes.size();
+      return;
+    }
+    const uint32_t added = slices.add(bytes);
+    slices.at(last_slice_).next = added;
+    last_slice_ = added;
+    return;
+  }
+  first_slice_ = last_slice_ = slices.add(bytes);
+  loop_.mark_dirty(*this);
+}
+
+void Connection::forget_slices() {
+  first_slice_ = last_slice_ = SliceLists::kNone;
+  queued_bytes_ = 0;
+}
+
+void Connection::keep_slices() {
+  if (queued_bytes_ == 0) return;
+  unsent_.reserve(queued_bytes_);
+  for (uint32_t i = first_slice_; i != SliceLists::kNone;) {
+    const SliceLists::Slice& slice = loop_.slices_.at(i);
+    unsent_.append({slice.data, slice.size});
+    i = slice.next;
+  }
+  forget_slices();
+}
+
+uint32_t Connection::list_pieces(iovec* pieces) {
+  uint32_t count = 0;
+  if (!unsent_.empty()) pieces[count++] = {unsent_.data(), unsent_.size()};
+  for (uint32_t i = first_slice_; i != SliceLists::kNone;) {
+    const SliceLists::Slice& slice = loop_.slices_.at(i);
+    pieces[count++] = {const_cast<char*>(slice.data), slice.size};
+    i = slice.next;
+  }
+  return count;
+}
+
+uint32_t Connection::merge_pieces(iovec* pieces, uint32_t count, size_t bytes) {
+  if (count > kPiecesMax) {
+    keep_slices();
+    pieces[0] = {unsent_.data(), unsent_.size()};
+    return 1;
+  }
+  if (count == 1 || bytes > kMergedBytesMax || !unsent_.empty()) return count;
+  char* const merged = loop_.copies_.allocate(bytes);
+  char* to = merged;
+  for (uint32_t i = 0; i < count; i++) {
+    std::memcpy(to, pieces[i].iov_base, pieces[i].iov_len);
+    to += pieces[i].iov_len;
+  }
+  pieces[0] = {merged, bytes};
+  return 1;
+}
+
+bool Connection::gather(Send& send, iovec* pieces) {
+  if (state_ == State::dialling || blocked_) {
+    keep_slices();
+    return false;
+  }
+  if ((state_ != State::open && state_ != State::lingering) || error_ != 0) {
+    forget_slices();
+    return false;
+  }
+  const size_t bytes = unsent_bytes();
+  if (bytes == 0) return false;
+  if (sends_ < kSendsBeforeSlot && ++sends_ == kSendsBeforeSlot) slot_ = loop_.submitter_->enroll(descriptor_);
+  const uint32_t count = merge_pieces(pieces, list_pieces(pieces), bytes);
+  forget_slices();
+  send = {this, pieces, count, descriptor_, slot_, bytes, 0};
+  return true;
+}
+
+void Connection::account(const Send& send) {
+  if (send.result == static_cast<ssize_t>(send.bytes)) {
+    unsent_.clear();
+    return;
+  }
+  if (send.result >= 0) {
+    keep_unsent(send, static_cast<size_t>(send.result));
+  } else if (send.result == -EAGAIN || send.result == -EINTR || send.result == -ENOBUFS || send.result == -ENOMEM) {
+    keep_unsent(send, 0);
+  } else {
+    unsent_.clear();
+    error_ = static_cast<int16_t>(-send.result);
+  }
+}
+
+void Connection::keep_unsent(const Send& send, size_t sent_bytes) {
+  blocked_ = true;
+  size_t skip = sent_bytes;
+  uint32_t i = 0;
+  if (!unsent_.empty()) {
+    // Then it was the first piece.
+    const size_t own = std::min(skip, unsent_.size());
+    unsent_.consume(own);
+    skip -= own;
+    i = 1;
+  }
+  size_t rest = 0;
+  for (uint32_t k = i; k < send.piece_count; k++) rest += send.pieces[k].iov_len;
+  if (rest > skip) unsent_.reserve(rest - skip);
+  for (; i < send.piece_count; i++) {
+    const size_t skipped = std::min(skip, send.pieces[i].iov_len);
+    skip -= skipped;
+    unsent_.append({static_cast<const char*>(send.pieces[i].iov_base) + skipped, send.pieces[i].iov_len - skipped});
+  }
+}
+
+void Connection::settle() {
+  if (state_ == State::lingering) {
+    if (error_ != 0) return close_now();
+    if (unsent_bytes() == 0) finish_sending();
+    if (state_ == State::lingering) update_interest();
+    return;
+  }
+  if (state_ != State::open && state_ != State::dialling) return;
+  if (state_ == State::open) {
+    if (error_ != 0) loop_.tell_failure_later(*this);
+    update_interest();
+  }
+  if (!congested_ && unsent_.size() > kCongestedBytes) {
+    congested_ = true;
+    events_->on_congested();
+  } else if (congested_ && unsent_.empty() && error_ == 0) {
+    congested_ = false;
+    events_->on_drained();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Reading.
+
+void Connection::on_poll(uv_poll_t* handle, int status, int events) {
+  Connection& self = *static_cast<Connection*>(handle->data);
+  self.loop_.enter_callback();
+  if (status < 0) {
+    // libuv has stopped to poll: the socket has an error (EPOLLERR).
+    self.armed_ = 0;
+    return self.on_poll_error();
+  }
+  if (self.state_ == State::dialling) return self.dial_->on_ready();
+  if ((events & UV_WRITABLE) != 0) {
+    self.blocked_ = false;
+    self.loop_.mark_dirty(self);
+  }
+  if ((events & UV_READABLE) != 0) {
+    self.receive();
+  } else if ((events & UV_PRIORITIZED) != 0) {
+    self.blind_ = true;
+    self.update_interest();
+  }
+}
+
+void Connection::on_poll_error() {
+  if (state_ == State::dialling) return dial_->on_ready();
+  if (state_ == State::lingering) return close_now();
+  if (state_ != State::open) return;
+  if (!can_receive()) {
+    const int error = pending_socket_error(descriptor_);
+    return end(std::strerror(error != 0 ? error : ECONNRESET));
+  }
+  // What came before the error may say why: it is delivered first, the error follows in one of the next turns.
+  receive();
+  if (state_ == State::open) update_interest();
+}
+
+void Connection::receive() {
+  if (can_receive()) loop_.make_room();
+  if (!can_receive()) {
+    if (state_ == State::lingering) {
+      discard_received();
+    } else if (state_ == State::open && paused_ && !muted_) {
+      muted_ = true;
+      update_interest();
+    }
+    return;
+  }
+  ReceiveArena& arena = loop_.arena_;
+  loop_.figures_.receives++;
+  const ssize_t received =
+      ::recv(descriptor_, arena.head(), std::min(arena.room(), ReceiveArena::kReceiveBytesMax), MSG_DONTWAIT);
+  if (received > 0) {
+    const std::string_view bytes(arena.head(), static_cast<size_t>(received));
+    arena.advance(bytes.size());
+    events_->on_bytes(bytes);
+  } else if (received == 0) {
+    eof_ = true;
+    told_closed_ = true;
+    update_interest();
+    events_->on_closed({});
+  } else if (errno != EAGAIN && errno != EINTR) {
+    end(std::strerror(errno));
+  }
+}
+
+void Connection::tell_failure() {
+  if (state_ == State::dialling) {
+    const std::string reason = dial_->error();
+    dial_.reset();
+    return end(reason);
+  }
+  if (state_ != State::open) return;
+  if (!paused_ && !eof_) {
+    // A server that closes says why before; its words may still be in our queue when sending has failed.
+    ReceiveArena& arena = loop_.arena_;
+    if (arena.is_full()) return loop_.tell_failure_later(*this);
+    const ssize_t received =
+        ::recv(descriptor_, arena.head(), std::min(arena.room(), ReceiveArena::kReceiveBytesMax), MSG_DONTWAIT);
+    if (received > 0) {
+      const std::string_view bytes(arena.head(), static_cast<size_t>(received));
+      arena.advance(bytes.size());
+      events_->on_bytes(bytes);
+      if (state_ == State::open) loop_.tell_failure_later(*this);
+      return;
+    }
+  }
+  end(std::strerror(error_));
+}
+
+void Connection::resume_reading() {
+  paused_ = false;
+  if (!muted_) return;
+  muted_ = false;
+  blind_ = false;
+  if (state_ == State::open) update_interest();
+}
+
+void Connection::update_interest() {
+  if (handle_ != Handle::open) return;
+  int wanted = blocked_ ? UV_WRITABLE : 0;
+  if (state_ == State::lingering) {
+    if (shut_) wanted |= UV_READABLE;
+  } else if (!eof_ && error_ == 0) {
+    // A muted connection must be polled for something, or its failure would not be noticed; urgent data never come.
+    if (!muted_) {
+      wanted |= UV_READABLE;
+    } else if (!blind_) {
+      wanted |= UV_PRIORITIZED;
+    }
+  }
+  if (wanted == armed_) return;
+  armed_ = static_cast<uint8_t>(wanted);
+  if (wanted != 0) {
+    uv_poll_start(&poll_, wanted, on_poll);
+  } else {
+    uv_poll_stop(&poll_);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Beginning and end.
+
+void Connection::connected() {
+  dial_.reset();
+  state_ = State::open;
+  if (!unsent_.empty()) loop_.mark_dirty(*this);
+  update_interest();
+  events_->on_connected();
+}
+
+void Connection::end(std::string_view reason) {
+  state_ = State::ended;
+  forget_slices();
+  unsent_.clear();
+  blocked_ = false;
+  dismiss_slot();
+  close_handle();
+  if (told_closed_) return;
+  told_closed_ = true;
+  events_->on_closed(reason);
+}
+
+std::unique_ptr<pool::DetachedStream> Connection::detach() {
+  assert(state_ == State::open && unsent_bytes() == 0);
+  auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_);
+  dismiss_slot();
+  close_handle();
+  descriptor_ = -1;
+  state_ = State::ended;
+  told_closed_ = true;
+  return detached;
+}
+
+pool::StreamEnds Connection::ends() const {
+  pool::StreamEnds ends;
+  ends.peer_address = peer_.text();
+  ends.peer_port = peer_.port;
+  if (peer_.family == AF_UNIX) {
+    ends.local_address = ends.peer_address;
+    ends.local_port = ends.peer_port;
+    return ends;
+  }
+  SocketAddress local;
+  socklen_t size = SocketAddress::kSizeMax;
+  if (descriptor_ >= 0 && ::getsockname(descriptor_, local.get(), &size) == 0) {
+    ends.local_address = local.host_text();
+    ends.local_port = local.port();
+  }
+  return ends;
+}
+
+void Connection::release() {
+  assert(!released_);
+  released_ = true;
+  events_ = nullptr;
+  dial_.reset();
+  if (state_ != State::open || error_ != 0 || (eof_ && unsent_bytes() == 0)) return close_now();
+  state_ = State::lingering;
+  linger_ = std::make_unique<Linger>(*this);
+  loop_.mark_dirty(*this);
+}
+
+void Connection::finish_sending() {
+  if (shut_) return;
+  if (eof_ || loop_.lingering_ > EventLoop::kLingeringMax) return close_now();
+  // Closing now would answer what the peer still sends with a reset, and a reset makes the peer's kernel throw away
+  // what it has not read yet: our last words. So only our side is closed, until the peer closes too.
+  ::shutdown(descriptor_, SHUT_WR);
+  shut_ = true;
+  discard_received();
+}
+
+void Connection::discard_received() {
+  for (int i = 0; i < kDiscardsPerTurn && linger_->may_discard(); i++) {
+    const ssize_t received =
+        ::recv(descriptor_, loop_.arena_.discard_area(), ReceiveArena::kDiscardBytes, MSG_DONTWAIT);
+    if (received > 0) {
+      if (i + 1 == kDiscardsPerTurn) return;
+      continue;
+    }
+    if (received < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    break;
+  }
+  close_now();
+}
+
+void Connection::close_now() {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  forget_slices();
+  unsent_.clear();
+  linger_.reset();
+  dismiss_slot();
+  close_handle();
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+  if (handle_ == Handle::none) loop_.bury(*this);
+}
+
+void Connection::dismiss_slot() {
+  if (slot_ == Send::kNoSlot) return;
+  loop_.submitter_->dismiss(slot_);
+  slot_ = Send::kNoSlot;
+}
+
+void Connection::close_handle() {
+  if (handle_ != Handle::open) return;
+  handle_ = Handle::closing;
+  armed_ = 0;
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), on_handle_closed);
+}
+
+void Connection::on_handle_closed(uv_handle_t* handle) {
+  Connection& self = *static_cast<Connection*>(handle->data);
+  self.handle_ = Handle::none;
+  if (self.state_ == State::closed) {
+    self.loop_.bury(self);
+  } else if (self.dial_ != nullptr && !self.loop_.closed_) {
+    self.dial_->on_handle_closed();
+  }
+}
+
+}  // namespace bezel::net
