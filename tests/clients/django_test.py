@@ -238,7 +238,8 @@ class Threads(Case):
         moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
         wanted = {"default": ("UTC", "django persistent", "2026-01-02 03:04:05"),
                   "fleeting": ("Asia/Tokyo", "django fleeting", "2026-01-02 12:04:05")}
-        query = "SELECT current_setting('TimeZone'), current_setting('application_name'), to_char(%s::timestamptz, 'YYYY-MM-DD HH24:MI:SS'), pg_backend_pid()"
+        query = ("SELECT current_setting('TimeZone'), current_setting('application_name'), "
+                 "to_char(%s::timestamptz, 'YYYY-MM-DD HH24:MI:SS'), pg_backend_pid()")
         met = {alias: set() for alias in ALIASES}
         for _ in range(10):
             for alias in ALIASES:

@@ -58,29 +58,28 @@ def dies_with_us(signal_number):
 
 
 @contextlib.contextmanager
-def reserved_port():
-    """A free TCP port on 127.0.0.1 that no other harness on this machine takes as long as it is held.
+def reserved_ports(count):
+    """Free TCP ports on 127.0.0.1 that no other harness on this machine takes as long as they are held.
 
-    Bezel listens with SO_REUSEPORT, so two of them on one port would not notice each other: hence the lock files.
-    The ports lie below the kernel's ephemeral range, where outgoing connections could take them.
+    Bezel listens with SO_REUSEPORT, so two of them on one port would not notice each other: hence a lock file, of which
+    a harness locks the byte of each of its ports. The ports lie below the kernel's ephemeral range, where outgoing
+    connections could take them.
     """
-    folder = os.path.join(tempfile.gettempdir(), f"bezel-clients-ports-{os.getuid()}")
-    os.makedirs(folder, exist_ok=True)
-    for port in random.sample(range(20000, 32000), 500):
-        lock = open(os.path.join(folder, str(port)), "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
-        except OSError:
-            lock.close()
-            continue
-        try:
-            yield port
-        finally:
-            lock.close()
-        return
-    raise HarnessError("no free port between 20000 and 32000")
+    path = os.path.join(tempfile.gettempdir(), f"bezel-clients-ports-{os.getuid()}.lock")
+    ports = []
+    with open(path, "w") as lock:
+        for port in random.sample(range(20000, 32000), 1000):
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+            if len(ports) == count:
+                yield ports
+                return
+    raise HarnessError("no free ports between 20000 and 32000")
 
 
 def tail(path, lines_max=200):
@@ -313,15 +312,17 @@ def secret_of(server, kind, password):
 
 
 def run_program(command, environment, folder, seconds_max):
+    """Runs the driver program in a session of its own, so that what it started ends with it; None, or what was wrong."""
     process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True,
                                preexec_fn=dies_with_us(signal.SIGKILL))
     try:
         status = process.wait(seconds_max)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
         return f"the program was still running after {seconds_max} s and was killed"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return None if status == 0 else f"the program ended with status {status}"
 
 
@@ -425,8 +426,8 @@ def main():
     folder = tempfile.mkdtemp(prefix="bezel-clients-")
     os.chmod(folder, 0o711)  # PostgreSQL runs as another user and must reach its data
     try:
-        with reserved_port() as server_port, reserved_port() as pooler_port:
-            complaints = run(arguments, folder, (server_port, pooler_port))
+        with reserved_ports(2) as ports:
+            complaints = run(arguments, folder, ports)
     except (HarnessError, OSError) as error:
         complaints = [str(error)]
     finally:

@@ -386,7 +386,8 @@ public final class PgjdbcTest extends DriverTest {
       ddl.execute("DROP TABLE IF EXISTS changing; CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)");
       reader.setAutoCommit(false);
       for (int columns = 1; columns < 5; columns++) {
-        try (PreparedStatement select = prepare(reader, "SELECT * FROM changing WHERE a = ?", 1); ResultSet result = select.executeQuery()) {
+        try (PreparedStatement select = prepare(reader, "SELECT * FROM changing WHERE a = ?", 1);
+            ResultSet result = select.executeQuery()) {
           result.next();
           equal(result.getMetaData().getColumnCount(), columns);
         }
@@ -451,7 +452,8 @@ public final class PgjdbcTest extends DriverTest {
     new Random(2).nextBytes(data);
     try (Connection connection = connect()) {
       for (int round = 0; round < 7; round++) {
-        try (PreparedStatement select = prepare(connection, "SELECT ?::text, ?::bytea", text, data); ResultSet result = select.executeQuery()) {
+        try (PreparedStatement select = prepare(connection, "SELECT ?::text, ?::bytea", text, data);
+            ResultSet result = select.executeQuery()) {
           result.next();
           equal(result.getString(1), text);
           check(Arrays.equals(result.getBytes(2), data), "other bytes came back");

@@ -281,7 +281,9 @@ test('unicode, bytes and large values', () => withClient(async (client) => {
   const { rows: [row] } = await client.query('SELECT $1::text AS text, $2::bytea AS bytes', [text, bytes])
   assert.equal(row.text, text)
   assert.ok(row.bytes.equals(bytes))
-  const { rows: [binary] } = await client.query({ text: 'SELECT 7::int AS i, 2.5::float8 AS f, $1::text AS text', values: [text], binary: true })
+  const { rows: [binary] } = await client.query({
+    text: 'SELECT 7::int AS i, 2.5::float8 AS f, $1::text AS text', values: [text], binary: true,
+  })
   assert.deepEqual(binary, { i: 7, f: 2.5, text })
   assert.equal((await one(client, "SELECT repeat('x', 20000000)")).length, 20000000)
   const { rows } = await client.query('SELECT n, md5(n::text) FROM generate_series(1, 100000) AS n')
