@@ -10,6 +10,7 @@
 
 #include "src/net/dial.h"
 #include "src/net/plain_submitter.h"
+#include "src/net/uring_submitter.h"
 
 namespace bezel::net {
 namespace {
@@ -245,8 +246,13 @@ void EventLoop::flush_round() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Tasks, and the loop's own life.
 
-std::string EventLoop::start_sending(pool::IoUringMode) {
-  return {};
+std::string EventLoop::start_sending(pool::IoUringMode mode) {
+  if (mode == pool::IoUringMode::off) return {};
+  std::string why_not;
+  auto submitter = UringSubmitter::make(why_not);
+  uses_io_uring_ = submitter != nullptr;
+  if (uses_io_uring_) submitter_ = std::move(submitter);
+  return why_not;
 }
 
 void EventLoop::post(std::function<void()> task) {

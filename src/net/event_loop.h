@@ -34,6 +34,7 @@ class EventLoop {
   ~EventLoop();
 
   void set_client(LoopClient& client) { client_ = &client; }
+  /// "" or why io_uring is not used though it may be; sending works all the same.
   std::string start_sending(pool::IoUringMode mode);
   void run();
   void request_stop();

@@ -1,5 +1,6 @@
 #include "src/net/loop_runtime.h"
 
+#include <fmt/format.h>
 #include <sys/random.h>
 
 #include <cassert>
@@ -94,7 +95,12 @@ void LoopRuntime::spread(int descriptor, const PeerAddress& peer) {
 }
 
 std::string LoopRuntime::start_sending(pool::IoUringMode mode) {
-  return loop_->start_sending(mode);
+  const std::string why_not = loop_->start_sending(mode);
+  if (why_not.empty()) return {};
+  if (mode == pool::IoUringMode::on) return fmt::format("io_uring is on, but cannot be used: {}", why_not);
+  // The same for all workers, so that one says it.
+  if (index_ == 0) log(pool::LogLevel::info, fmt::format("io_uring is not used: {}", why_not));
+  return {};
 }
 
 void LoopRuntime::run() {

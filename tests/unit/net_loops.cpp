@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/un.h>
 
+#include "src/net/uring_submitter.h"
+
 namespace bezel::net {
 
 void TestLoops::take_in(int worker, const std::shared_ptr<RecordedStream>& recorded, int descriptor,
@@ -107,6 +109,10 @@ void reset_connection(int descriptor) {
   ::close(descriptor);
 }
 
-std::vector<pool::IoUringMode> sending_modes() { return {pool::IoUringMode::off}; }
+std::vector<pool::IoUringMode> sending_modes() {
+  std::string why_not;
+  if (UringSubmitter::make(why_not) != nullptr) return {pool::IoUringMode::off, pool::IoUringMode::on};
+  return {pool::IoUringMode::off};
+}
 
 }  // namespace bezel::net
