@@ -164,15 +164,15 @@ TEST_CASE("the table of settings is in order and complete") {
 
 TEST_CASE("every setting takes its good values, shows them, and takes back what it shows") {
   for (const Setting& setting : settings_table()) {
-    for (const auto& [text, shown] : samples().at(std::string(setting.name)).good) {
+    for (const GoodValue& value : samples().at(std::string(setting.name)).good) {
       CAPTURE(setting.name);
-      CAPTURE(text);
+      CAPTURE(value.text);
       pool::Settings settings, again;
-      CHECK(!assign(settings, setting, text));
-      CHECK(format_value(settings, setting) == shown);
+      CHECK(!assign(settings, setting, value.text));
+      CHECK(format_value(settings, setting) == value.shown);
       // A time for tcp_defer_accept of one second is the only value that reads otherwise: 1 is PgBouncer's "on".
-      if (setting.name == "tcp_defer_accept" && shown == "1") continue;
-      CHECK(!assign(again, setting, shown));
+      if (setting.name == "tcp_defer_accept" && value.shown == "1") continue;
+      CHECK(!assign(again, setting, value.shown));
       CHECK(equal_value(settings, again, setting));
     }
   }
