@@ -85,7 +85,16 @@ std::vector<std::shared_ptr<Share>> all_of(const std::map<std::string, std::shar
 
 std::shared_ptr<DatabaseShare> Directory::database(const std::string& name) {
   const std::lock_guard lock(mutex_);
-  return find_or_make(databases_, name);
+  const bool is_new = !databases_.contains(name);
+  std::shared_ptr<DatabaseShare> share = find_or_make(databases_, name);
+  if (is_new) share->paused.store(all_paused_.load());
+  return share;
+}
+
+void Directory::set_all_paused(bool paused) {
+  const std::lock_guard lock(mutex_);
+  all_paused_.store(paused);
+  for (const auto& [name, share] : databases_) share->paused.store(paused);
 }
 
 std::shared_ptr<UserShare> Directory::user(const std::string& name) {

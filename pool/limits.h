@@ -117,10 +117,15 @@ class Directory {
   /// Lets a database go that nobody uses any more (made by "*", or taken out of the configuration).
   void forget_database(const std::string& name);
 
+  /// PAUSE without a database: also holds for databases that come later.
+  void set_all_paused(bool paused);
+  bool all_paused() const { return all_paused_.load(); }
+
   SlotCount clients;  ///< all clients past their startup packet, for max_client_conn
 
  private:
   mutable std::mutex mutex_;
+  std::atomic<bool> all_paused_{false};
   std::map<std::string, std::shared_ptr<DatabaseShare>> databases_;
   std::map<std::string, std::shared_ptr<UserShare>> users_;
 };

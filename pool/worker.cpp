@@ -39,8 +39,7 @@ Worker::Worker(int index, Runtime& runtime, Shared& shared, SettingsPtr settings
       timers_(runtime.now_us()),
       statements_(static_cast<uint64_t>(index), static_cast<uint64_t>(shared.worker_count)),
       janitor_([](void* self) { static_cast<Worker*>(self)->janitor(); }, this) {
-  warm_up_pools();
-  timers_.schedule(janitor_, runtime.now_us() + kJanitorPeriodUs);
+  timers_.schedule(janitor_, runtime.now_us());
 }
 
 Worker::~Worker() {
@@ -59,7 +58,7 @@ uint64_t Worker::next_connection_id() {
 // ---- The event loop
 // ----------------------------------------------------------------------------------------------------
 
-void Worker::accept(StreamPtr stream) {
+ByteStream::Events* Worker::accept(StreamPtr stream) {
   WorkerStatistics& figures = statistics();
   figures.accepted_clients.add(1);
   const uint64_t id = next_connection_id();
@@ -73,7 +72,10 @@ void Worker::accept(StreamPtr stream) {
   if (clients_.size() > limit) {
     figures.rejected_clients.add(1);
     client.fail({sqlstate::kTooManyConnections, "no more connections allowed (max_client_conn)", "", ""});
+    return nullptr;
   }
+  if (suspended_) client.pause_reading();
+  return &client;
 }
 
 void Worker::end_turn() {
@@ -145,6 +147,7 @@ void Worker::warm_up_pools() {
 }
 
 void Worker::janitor() {
+  warm_up_pools();
   for (auto& [key, pool] : pools_) pool->launch();
   end_unused_pools();
   timers_.schedule(janitor_, now_us() + kJanitorPeriodUs);
@@ -279,7 +282,6 @@ void Worker::apply_settings(SettingsPtr settings) {
     }
     pool->apply_settings();
   }
-  warm_up_pools();
 }
 
 std::vector<ConnectionRow> Worker::list_connections(bool servers) const {

@@ -53,8 +53,8 @@ class Worker {
 
   // ---- For the event loop ----
 
-  /// A connection was accepted; its events must go to the returned object from now on.
-  void accept(StreamPtr stream);
+  /// A connection was accepted: who takes its events; nullptr if it is not wanted.
+  ByteStream::Events* accept(StreamPtr stream);
   void run_timers() { timers_.advance(runtime_.now_us()); }
   int64_t next_timer_us() const { return timers_.next_deadline_us(); }
   /// After all of the turn has been sent: destroys what has ended in it.

@@ -1,0 +1,287 @@
+#include "src/program/daemon.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "src/config/settings_loader.h"
+#include "src/config/settings_registry.h"
+#include "src/net/cpu_quota.h"
+#include "src/program/worker_loop.h"
+
+namespace bezel::program {
+
+using pool::LogLevel;
+
+namespace {
+
+/// How often an orderly shutdown looks whether what it waits for has gone.
+constexpr uint64_t kShutdownCheckMs = 50;
+
+constexpr size_t kProcessSecretBytes = 32;
+
+}  // namespace
+
+Daemon::Daemon(std::string configuration_file, pool::SettingsPtr settings)
+    : configuration_file_(std::move(configuration_file)), first_settings_(std::move(settings)) {
+  uv_loop_init(&loop_);
+}
+
+Daemon::~Daemon() {
+  uv_loop_close(&loop_);
+}
+
+int Daemon::run() {
+  if (const std::string error = log_.open(*first_settings_); !error.empty()) {
+    std::fprintf(stderr, "bezel: %s\n", error.c_str());
+    return 1;
+  }
+  if (const std::string error = start(); !error.empty()) {
+    log_.write(LogLevel::error, error);
+    stop();
+    return 1;
+  }
+  const pool::SettingsPtr settings = fleet_->settings();
+  log_.write(LogLevel::info,
+             fmt::format("bezel {} serves with {} worker{}, {} io_uring", version(), threads_->size(),
+                         threads_->size() == 1 ? "" : "s", threads_->runtime(0).uses_io_uring() ? "with" : "without"));
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  stop();
+  log_.write(LogLevel::info, "bezel has ended");
+  return 0;
+}
+
+std::string Daemon::start() {
+  const pool::Settings& settings = *first_settings_;
+  const int workers = settings.workers > 0 ? settings.workers : net::automatic_worker_count();
+  const net::Log log{[this](LogLevel level, std::string_view line) { log_.write(level, line); },
+                     [this](LogLevel level) { return log_.enabled(level); }};
+  shared_ = std::make_unique<pool::Shared>(workers);
+  shared_->secret.resize(kProcessSecretBytes);
+  if (getrandom(shared_->secret.data(), shared_->secret.size(), 0) != static_cast<ssize_t>(kProcessSecretBytes)) {
+    return "the kernel gives no random bytes";
+  }
+  fleet_ = std::make_unique<pool::WorkerFleet>(*shared_, first_settings_);
+  console_ = std::make_unique<admin::Console>(*fleet_, *this);
+  metrics_ = std::make_unique<admin::Metrics>(*fleet_, *this);
+  shared_->console = console_.get();
+  threads_ = std::make_unique<net::WorkerThreads>(workers, log);
+  for (int i = 0; i < workers; i++) {
+    loops_.push_back(std::make_unique<WorkerLoop>(i, threads_->runtime(i), *shared_, first_settings_));
+    shared_->workers.push_back(&loops_.back()->worker());
+  }
+  watch_signals();
+  if (std::string error = sockets_.open(settings, workers, log); !error.empty()) return error;
+  if (std::string error = write_pidfile(); !error.empty()) return error;
+  if (std::string error = threads_->start(settings.io_uring, &sockets_); !error.empty()) return error;
+  return start_metrics();
+}
+
+std::string Daemon::start_metrics() {
+  if (first_settings_->metrics_port == 0) return "";
+  try {
+    metrics_server_ =
+        std::make_unique<MetricsServer>(first_settings_->metrics_addr, first_settings_->metrics_port, *metrics_, *this);
+    return "";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+std::string Daemon::write_pidfile() {
+  if (first_settings_->pidfile.empty()) return "";
+  std::ofstream file(first_settings_->pidfile, std::ios::trunc);
+  file << getpid() << '\n';
+  file.close();
+  return file ? "" : fmt::format("could not write pidfile {}: {}", first_settings_->pidfile, std::strerror(errno));
+}
+
+void Daemon::stop() {
+  metrics_server_.reset();
+  if (threads_) threads_->stop();
+  sockets_.close();
+  loops_.clear();
+  threads_.reset();
+  if (!first_settings_->pidfile.empty()) unlink(first_settings_->pidfile.c_str());
+  // Handles that an error at start has left open.
+  uv_walk(
+      &loop_,
+      [](uv_handle_t* handle, void*) {
+        if (!uv_is_closing(handle)) uv_close(handle, nullptr);
+      },
+      nullptr);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+}
+
+// ---- Control thread
+// ----------------------------------------------------------------------------------------------------
+
+void Daemon::watch_signals() {
+  loop_.data = this;
+  wake_.data = this;
+  uv_async_init(&loop_, &wake_, [](uv_async_t* handle) { static_cast<Daemon*>(handle->data)->run_tasks(); });
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
+    auto handle = std::make_unique<uv_signal_t>();
+    handle->data = this;
+    uv_signal_init(&loop_, handle.get());
+    uv_signal_start(
+        handle.get(), [](uv_signal_t* signal, int got) { static_cast<Daemon*>(signal->data)->on_signal(got); }, number);
+    signals_.push_back(std::move(handle));
+  }
+  signal(SIGPIPE, SIG_IGN);
+  statistics_timer_.data = this;
+  uv_timer_init(&loop_, &statistics_timer_);
+  uv_timer_init(&loop_, &shutdown_timer_);
+  shutdown_timer_.data = this;
+  const auto period_ms = static_cast<uint64_t>(first_settings_->stats_period_us / 1000);
+  uv_timer_start(
+      &statistics_timer_, [](uv_timer_t* timer) { static_cast<Daemon*>(timer->data)->statistics_tick(); }, period_ms,
+      period_ms);
+}
+
+void Daemon::on_control_thread(std::function<void()> task) {
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  uv_async_send(&wake_);
+}
+
+void Daemon::run_tasks() {
+  std::vector<std::function<void()>> tasks;
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    tasks.swap(tasks_);
+  }
+  for (const auto& task : tasks) task();
+}
+
+void Daemon::statistics_tick() {
+  console_->sampler().sample(admin::steady_clock_us());
+  if (fleet_->settings()->log_stats) log_.write(LogLevel::info, console_->sampler().log_line());
+}
+
+void Daemon::on_signal(int number) {
+  log_.write(LogLevel::info, fmt::format("got {}", strsignal(number)));
+  switch (number) {
+    case SIGINT:
+      return begin_shutdown(admin::ShutdownMode::wait_for_servers);
+    case SIGTERM:
+      return begin_shutdown(admin::ShutdownMode::wait_for_clients);
+    case SIGQUIT:
+      return begin_shutdown(admin::ShutdownMode::immediate);
+    case SIGUSR1:
+      return fleet_->operate_for_nobody({pool::Operation::pause, "", 0});
+    case SIGUSR2:
+      return fleet_->operate_for_nobody({pool::Operation::resume, "", 0});
+    case SIGHUP:
+      if (const std::string error = reload(); !error.empty()) {
+        log_.write(LogLevel::error, fmt::format("the configuration stays as it was: {}", error));
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+// ---- Shutdown
+// ----------------------------------------------------------------------------------------------------------
+
+void Daemon::shutdown(admin::ShutdownMode mode) {
+  on_control_thread([this, mode] { begin_shutdown(mode); });
+}
+
+void Daemon::begin_shutdown(admin::ShutdownMode mode) {
+  // Being told a second time means: now.
+  if (shutting_down_.exchange(true)) mode = admin::ShutdownMode::immediate;
+  shutdown_mode_ = mode;
+  if (mode == admin::ShutdownMode::immediate) return uv_stop(&loop_);
+  const protocol::ProtocolError reason{protocol::sqlstate::kAdminShutdown, "the pooler is shutting down", "", ""};
+  for (const auto& loop : loops_) {
+    pool::Worker* worker = &loop->worker();
+    net::LoopRuntime* runtime = &threads_->runtime(worker->index());
+    runtime->post(worker->index(), [worker, runtime, reason, mode] {
+      runtime->stop_accepting();
+      worker->stop_accepting_clients(reason);
+      if (mode == admin::ShutdownMode::wait_for_servers) worker->drop_clients_without_server(reason);
+    });
+  }
+  if (mode == admin::ShutdownMode::wait_for_servers) fleet_->operate_for_nobody({pool::Operation::pause, "", 0});
+  uv_timer_start(
+      &shutdown_timer_, [](uv_timer_t* timer) { static_cast<Daemon*>(timer->data)->check_shutdown(); },
+      kShutdownCheckMs, kShutdownCheckMs);
+}
+
+void Daemon::check_shutdown() {
+  int left = 0;
+  if (shutdown_mode_ == admin::ShutdownMode::wait_for_clients) {
+    left = shared_->directory.clients.taken();
+  } else {
+    for (const auto& database : shared_->directory.databases()) left += database->servers.taken();
+  }
+  if (left == 0) uv_stop(&loop_);
+}
+
+// ---- For the console
+// ---------------------------------------------------------------------------------------------------
+
+std::vector<admin::ConfigRow> Daemon::config_rows() {
+  std::vector<admin::ConfigRow> rows;
+  for (config::ConfigRow& row : config::show_config(*fleet_->settings())) {
+    rows.push_back({std::move(row.key), std::move(row.value), std::move(row.default_value), row.changeable});
+  }
+  return rows;
+}
+
+void Daemon::install(pool::SettingsPtr settings) {
+  sockets_.apply(*settings);
+  const auto period_ms = static_cast<uint64_t>(settings->stats_period_us / 1000);
+  on_control_thread([this, period_ms] { uv_timer_set_repeat(&statistics_timer_, period_ms); });
+  if (const std::string error = log_.open(*settings); !error.empty()) log_.write(LogLevel::error, error);
+  fleet_->apply_settings(std::move(settings));
+}
+
+std::string Daemon::set_config(const std::string& key, const std::string& value) {
+  const std::lock_guard lock(settings_mutex_);
+  auto changed = std::make_shared<pool::Settings>(*fleet_->settings());
+  if (const auto error = config::set_value(*changed, key, value)) return *error;
+  install(std::move(changed));
+  return "";
+}
+
+std::string Daemon::reload() {
+  const std::lock_guard lock(settings_mutex_);
+  const config::LoadResult loaded = config::load(configuration_file_, config::process_environment());
+  for (const config::Problem& warning : loaded.warnings) log_.write(LogLevel::warning, warning.text());
+  if (!loaded.ok()) {
+    std::string errors;
+    for (const config::Problem& problem : loaded.errors) errors += (errors.empty() ? "" : "; ") + problem.text();
+    return errors;
+  }
+  auto settings = std::make_shared<pool::Settings>(*loaded.settings);
+  for (const std::string& key : config::restart_only_changes(*fleet_->settings(), *settings)) {
+    log_.write(LogLevel::warning, fmt::format("{} takes effect at the next start only", key));
+  }
+  config::keep_restart_only_values(*fleet_->settings(), *settings);
+  install(std::move(settings));
+  log_.write(LogLevel::info, "configuration reloaded");
+  return "";
+}
+
+std::string Daemon::not_ready_reason() {
+  if (shutting_down_.load()) return "shutting down";
+  const std::string state = fleet_->state();
+  return state == "active" ? "" : state;
+}
+
+std::optional<std::vector<admin::ResolvedHost>> Daemon::resolved_hosts() {
+  return std::nullopt;
+}
+
+}  // namespace bezel::program

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <uv.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "admin/console.h"
+#include "admin/metrics.h"
+#include "admin/program.h"
+#include "pool/worker.h"
+#include "pool/worker_fleet.h"
+#include "src/metrics_server/metrics_server.h"
+#include "src/net/listen_sockets.h"
+#include "src/net/worker_threads.h"
+#include "src/program/log_sink.h"
+
+namespace bezel::program {
+
+class WorkerLoop;
+
+/// The running program: workers, console, metrics, signals. Its own thread (that of run()) is the control plane: it
+/// reads files, serves signals and timers, and is never waited for by a worker.
+class Daemon final : public admin::Program {
+ public:
+  Daemon(std::string configuration_file, pool::SettingsPtr settings);
+  ~Daemon() override;
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  /// Listens, serves until it is told to stop, cleans up. Returns the exit code; errors are logged.
+  int run();
+
+  // admin::Program
+  std::vector<admin::ConfigRow> config_rows() override;
+  std::string set_config(const std::string& key, const std::string& value) override;
+  std::string reload() override;
+  void shutdown(admin::ShutdownMode mode) override;
+  std::string not_ready_reason() override;
+  std::string version() const override { return BEZEL_VERSION; }
+  std::optional<std::vector<admin::ResolvedHost>> resolved_hosts() override;
+  void log_command(std::string_view line) override { log_.write(pool::LogLevel::info, line); }
+
+ private:
+  std::string start();
+  void stop();
+  std::string start_metrics();
+  std::string write_pidfile();
+  void install(pool::SettingsPtr settings);
+
+  void watch_signals();
+  void on_signal(int number);
+  void begin_shutdown(admin::ShutdownMode mode);
+  void check_shutdown();
+  void statistics_tick();
+  void on_control_thread(std::function<void()> task);
+  void run_tasks();
+
+  std::string configuration_file_;
+  LogSink log_;
+  std::mutex settings_mutex_;  // one change of the settings at a time
+  pool::SettingsPtr first_settings_;
+  std::unique_ptr<pool::Shared> shared_;
+  std::unique_ptr<pool::WorkerFleet> fleet_;
+  std::unique_ptr<admin::Console> console_;
+  std::unique_ptr<admin::Metrics> metrics_;
+  std::unique_ptr<net::WorkerThreads> threads_;
+  std::vector<std::unique_ptr<WorkerLoop>> loops_;
+  net::ListenSockets sockets_;
+  std::unique_ptr<MetricsServer> metrics_server_;
+
+  uv_loop_t loop_;
+  std::vector<std::unique_ptr<uv_signal_t>> signals_;
+  uv_async_t wake_;
+  uv_timer_t statistics_timer_;
+  uv_timer_t shutdown_timer_;
+  std::mutex tasks_mutex_;
+  std::vector<std::function<void()>> tasks_;
+  std::atomic<bool> shutting_down_{false};
+  admin::ShutdownMode shutdown_mode_ = admin::ShutdownMode::immediate;
+};
+
+}  // namespace bezel::program
