@@ -1,0 +1,122 @@
+"""One run of pgbench, with what it cost the pooler while all clients were at work."""
+
+import os
+import re
+import selectors
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure.poolers import DATABASE, PASSWORD, USER, Contender
+from measure.processes import ChildFailed, Cost, cost_of
+from measure.workplace import Workplace
+
+# The share of transactions whose latency is logged: thousands a run, and little work for pgbench.
+_LOG_SHARE = 0.25
+# Beyond its own time: a thousand logins, and a slow pooler's last answers.
+_GRACE_S = 60
+
+_PROGRESS = re.compile(rb"progress: (?P<at>[0-9.]+) s, (?P<tps>[0-9.]+) tps")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A line of pgbench's progress, and the pooler's cost when it came. The first marks the begin of what counts."""
+
+    at: float  # seconds since 1970
+    tps: float  # since the line before
+    cost: Cost | None
+
+
+def workload(mode: str) -> list[str]:
+    """pgbench's options for a mode of the comparison."""
+    if mode == "tpcb":
+        return ["-b", "tpcb-like", "-M", "simple"]
+    return ["-b", "select-only", "-M", mode]
+
+
+def run(place: Workplace, target: Contender, options: list[str], clients: int, seconds: int, latencies: bool = True) -> dict:
+    """Runs pgbench for some seconds. The first second, and with it logins and the filling of the pool, does not count.
+
+    Returns tps, transactions, p50_us and p99_us (with `latencies`), and with a pooler also cpu_us, voluntary and involuntary switches, per
+    transaction. Raises ChildFailed when pgbench fails or a client is lost.
+    """
+    log = place.path("pgbench.log")
+    prefix = place.path("latency")
+    argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
+            "-T", seconds, "-P", 1, "--progress-timestamp", *options]
+    if latencies:
+        argv += ["-l", f"--log-prefix={prefix}", f"--sampling-rate={_LOG_SHARE}"]
+    argv.append(DATABASE)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    child = place.children.start("pgbench", argv, log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+    try:
+        progress, messages = _follow(child.popen, target.pid, time.monotonic() + seconds + _GRACE_S)
+    finally:
+        status = place.children.stop(child)
+    if status != 0:
+        raise ChildFailed(f"pgbench ended with status {status}: {messages.decode(errors='replace')}")
+    failed = re.search(r"number of failed transactions: (\d+)", log.read_text())
+    if failed and int(failed[1]) > 0:
+        raise ChildFailed(f"pgbench: {failed[1]} failed transactions")
+    if len(progress) < 2:
+        raise ChildFailed(f"pgbench was too slow to report its progress within {seconds} s")
+    summary = _summarise(progress)
+    return summary | _latencies(prefix, progress[0].at, progress[-1].at) if latencies else summary
+
+
+def _follow(popen: subprocess.Popen, pid: int | None, deadline: float) -> tuple[list[Progress], bytes]:
+    """Reads pgbench's messages as they come, so that the pooler's cost is read at the very moment of each progress line."""
+    progress: list[Progress] = []
+    messages = b""
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(popen.stderr, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0, deadline - time.monotonic())):
+                raise ChildFailed("pgbench did not end in time")
+            data = os.read(popen.stderr.fileno(), 65536)
+            if not data:
+                return progress, messages
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                if found := _PROGRESS.search(line):
+                    cost = cost_of(pid) if pid else None
+                    progress.append(Progress(float(found["at"]), float(found["tps"]), cost))
+                else:
+                    messages = (messages + line + b"\n")[:1000]
+
+
+def _summarise(progress: list[Progress]) -> dict:
+    transactions = sum(now.tps * (now.at - before.at) for before, now in zip(progress, progress[1:]))
+    seconds = progress[-1].at - progress[0].at
+    if transactions <= 0:
+        raise ChildFailed("pgbench: no transaction in the measured time")
+    summary = {"transactions": round(transactions), "seconds": round(seconds, 3), "tps": transactions / seconds}
+    if progress[0].cost and progress[-1].cost:
+        spent = progress[-1].cost - progress[0].cost
+        summary |= {
+            "cpu_us": spent.cpu_us / transactions,
+            "voluntary": spent.voluntary / transactions,
+            "involuntary": spent.involuntary / transactions,
+        }
+    return summary
+
+
+def _latencies(prefix: Path, begin: float, end: float) -> dict:
+    """Quantiles of the logged transactions (a file a thread; fields: client, number, latency, script, s, us)."""
+    latencies = []
+    for path in prefix.parent.glob(prefix.name + ".*"):
+        with open(path) as file:
+            for line in file:
+                fields = line.split()
+                ended = int(fields[4]) + int(fields[5]) / 1e6
+                if begin <= ended <= end and fields[2].isdigit():
+                    latencies.append(int(fields[2]))
+        path.unlink()
+    if len(latencies) < 100:
+        raise ChildFailed(f"pgbench logged only {len(latencies)} transactions: too few for a 99th percentile")
+    cuts = statistics.quantiles(latencies, n=100)
+    return {"p50_us": cuts[49], "p99_us": cuts[98], "latencies_logged": len(latencies)}

@@ -1,0 +1,159 @@
+"""The contenders: PgBouncer, Bezel with and without io_uring, the byte relay, and no pooler at all."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from measure import login
+from measure.processes import Child, ChildFailed, DidNotStart, free_port, wait_for
+from measure.workplace import Programs, Workplace
+
+DIRECT = "direct"
+BYTE_RELAY = "byte_relay"
+PGBOUNCER = "pgbouncer"
+BEZEL = "bezel"
+BEZEL_PLAIN = "bezel_plain"
+
+LABELS = {
+    DIRECT: "direct",
+    BYTE_RELAY: "byte relay",
+    PGBOUNCER: "PgBouncer",
+    BEZEL: "Bezel (io_uring)",
+    BEZEL_PLAIN: "Bezel (plain send)",
+}
+
+USER = "bench"
+DATABASE = "bench"
+PASSWORD = "bench"  # of a throw-away user on a loopback port
+POOL_SIZE = 25
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The server behind a pooler; a host that begins with '/' is the folder of its unix socket."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Setup:
+    upstream: Upstream
+    clients_max: int = 1100
+    auth_type: str = "trust"
+
+
+@dataclass
+class Contender:
+    """A running pooler, or the server itself (then without a process of its own to watch)."""
+
+    name: str
+    host: str
+    port: int
+    child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.child.pid if self.child else None
+
+
+def poolers_of(programs: Programs) -> list[str]:
+    """The poolers that can be measured here, PgBouncer first."""
+    return ([PGBOUNCER] if programs.pgbouncer else []) + ([BEZEL, BEZEL_PLAIN] if programs.bezel else [])
+
+
+def scram_secret(password: str) -> str:
+    """PostgreSQL's stored form (RFC 5803 in its own spelling), so that no pooler has to derive it at each login."""
+    salt, iterations = os.urandom(16), 4096
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def _settings(setup: Setup, port: int, auth_file: str) -> dict[str, object]:
+    """What all poolers are told alike; the names are PgBouncer's, which Bezel shares."""
+    return {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": setup.auth_type,
+        "auth_file": auth_file,
+        "pool_mode": "transaction",
+        "default_pool_size": POOL_SIZE,
+        "max_client_conn": setup.clients_max,
+        "log_connections": 0,
+        "log_disconnections": 0,
+    }
+
+
+def _conninfo(upstream: Upstream) -> str:
+    return f"host={upstream.host} port={upstream.port} dbname={DATABASE}"
+
+
+def _pgbouncer_config(settings: dict[str, object], upstream: Upstream) -> str:
+    # Its default backlog of 128 would have most of a thousand arriving clients wait for TCP's retransmissions.
+    settings = settings | {"listen_backlog": 4096}
+    lines = ["[databases]", f"{DATABASE} = {_conninfo(upstream)}", "[pgbouncer]"]
+    return "\n".join(lines + [f"{name} = {value}" for name, value in settings.items()]) + "\n"
+
+
+def _bezel_config(settings: dict[str, object], upstream: Upstream, io_uring: str) -> str:
+    settings = settings | {
+        "workers": 1,
+        "io_uring": io_uring,
+        "max_prepared_statements": 200,
+        "databases": {DATABASE: _conninfo(upstream)},
+    }
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+
+
+def _launch(place: Workplace, name: str, setup: Setup, core: int | None) -> Contender:
+    port = free_port()
+    log = place.path(f"{name}.log")
+    if name == DIRECT:
+        return Contender(name, setup.upstream.host, setup.upstream.port)
+    if name == BYTE_RELAY:
+        argv = [place.programs.tool("byte_relay"), "--port", port, "--server-host", setup.upstream.host, "--server-port",
+                setup.upstream.port, "--servers", POOL_SIZE, "--max-clients", setup.clients_max]
+        return Contender(name, "127.0.0.1", port, place.children.start(name, argv, log, core=core))
+    auth_file = place.path("userlist.txt")
+    secret = scram_secret(PASSWORD) if setup.auth_type == "scram-sha-256" else ""
+    auth_file.write_text(f'"{USER}" "{secret}"\n')
+    settings = _settings(setup, port, str(auth_file))
+    if name == PGBOUNCER:
+        config = place.path("pgbouncer.ini")
+        config.write_text(_pgbouncer_config(settings, setup.upstream))
+        # SIGINT would wait until all clients are gone.
+        child = place.children.start(name, [place.programs.pgbouncer, config], log, user=place.user, core=core)
+    else:
+        config = place.path("bezel.yaml")
+        config.write_text(_bezel_config(settings, setup.upstream, "on" if name == BEZEL else "off"))
+        child = place.children.start(name, [place.bezel, config], log, user=place.user, core=core,
+                                     stop_signal=signal.SIGINT)
+    return Contender(name, "127.0.0.1", port, child)
+
+
+def start(place: Workplace, name: str, setup: Setup, core: int | None = None, *,
+          ready: Callable[[str, int], bool] = login.answers_logins, pause_s: float = 0.01) -> Contender:
+    """Starts a contender and waits until it is `ready` (by default: answers a login). Raises DidNotStart."""
+    contender = _launch(place, name, setup, core)
+    try:
+        if contender.child:
+            wait_for(lambda: ready(contender.host, contender.port), contender.child, "being ready", pause_s=pause_s)
+    except ChildFailed as error:
+        stop(place, contender)
+        raise DidNotStart(str(error)) from error
+    return contender
+
+
+def stop(place: Workplace, contender: Contender) -> None:
+    if contender.child:
+        place.children.stop(contender.child)
