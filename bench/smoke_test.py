@@ -158,6 +158,9 @@ class Figures(unittest.TestCase):
         self.assertEqual(report.against(0.63, 0.62), "**0.63** ✗")
         self.assertEqual(report.against(0.5, None), "0.50")
         self.assertEqual(report.against(None, 0.62), "–")
+        self.assertEqual(report.judged([0.5, 0.7, 0.6], 0.62), "0.60 ✓ (0.50–0.70)")
+        self.assertEqual(report.worst_fill([{"pool_full_ms": 90}, {"pool_full_ms": 120}], 100), "**120** ✗")
+        self.assertEqual(report.worst_fill([{"pool_full_ms": 90}, {"pool_full_ms": None}], 100), "**not full in 1 of 2 rounds** ✗")
 
     def test_the_page_has_a_place_for_the_report(self) -> None:
         page = report.PAGE.read_text()

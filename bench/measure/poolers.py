@@ -83,6 +83,8 @@ def _settings(setup: Setup, port: int, auth_file: str) -> dict[str, object]:
     return {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
+        # The default, 128, would have most of a thousand arriving clients wait for TCP's retransmissions.
+        "listen_backlog": 4096,
         "unix_socket_dir": "",
         "auth_type": setup.auth_type,
         "auth_file": auth_file,
@@ -99,8 +101,6 @@ def _conninfo(upstream: Upstream) -> str:
 
 
 def _pgbouncer_config(settings: dict[str, object], upstream: Upstream) -> str:
-    # Its default backlog of 128 would have most of a thousand arriving clients wait for TCP's retransmissions.
-    settings = settings | {"listen_backlog": 4096}
     lines = ["[databases]", f"{DATABASE} = {_conninfo(upstream)}", "[pgbouncer]"]
     return "\n".join(lines + [f"{name} = {value}" for name, value in settings.items()]) + "\n"
 
