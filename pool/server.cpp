@@ -101,6 +101,8 @@ void Server::logged_in() {
   pool_.server_logged_in(*this);
   if (const std::string& sql = pool_.database().connect_query; !sql.empty()) return run_own_query(sql);
   pool_.server_free(*this);
+  // The next logins begin when earlier ones have ended.
+  pool_.launch();
 }
 
 void Server::login_failed(std::string_view state, std::string_view message) {

@@ -1,6 +1,7 @@
 #include "src/config/configuration_file.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include "src/config/substitution.h"
 #include "src/config/values.h"
@@ -97,6 +99,33 @@ std::string yaml_error(const YAML::Exception& exception) {
   return fmt::format("not valid YAML: {}", message);
 }
 
+/// Takes note of where documents begin. yaml-cpp's LoadAll() must not be used: on a text that begins with a stray comma
+/// it makes empty documents until the memory is full.
+class DocumentStarts : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { marks.push_back(mark); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  std::vector<YAML::Mark> marks;
+};
+
+/// The beginnings of the first two documents, or of what is left of the text where it is no YAML.
+std::vector<YAML::Mark> first_document_marks(const std::string& yaml) {
+  std::istringstream text(yaml);
+  YAML::Parser parser(text);
+  DocumentStarts starts;
+  while (starts.marks.size() < 2 && parser.HandleNextDocument(starts)) {
+  }
+  return starts.marks;
+}
+
 /// Reads one file after another, depth first.
 class ConfigurationReader {
  public:
@@ -158,9 +187,11 @@ class ConfigurationReader {
       return std::nullopt;
     }
     try {
-      const std::vector<YAML::Node> documents = YAML::LoadAll(text.yaml);
-      if (documents.size() < 2) return documents.empty() ? YAML::Node() : documents.front();
-      fail({path, line_of(documents[1].Mark()), {}, "expected one YAML document, found several"});
+      const std::vector<YAML::Mark> marks = first_document_marks(text.yaml);
+      if (marks.size() < 2) return YAML::Load(text.yaml);
+      // A token that cannot begin anything is left over, and seen again.
+      const bool left_over = marks[0].pos == marks[1].pos;
+      fail({path, line_of(marks[1]), {}, left_over ? "not valid YAML" : "expected one YAML document, found several"});
     } catch (const YAML::Exception& exception) {
       fail({path, line_of(exception.mark), {}, yaml_error(exception)});
     }

@@ -1,7 +1,6 @@
 #include "src/config/conninfo.h"
 
 #include <fmt/format.h>
-#include <libpq-fe.h>
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "src/config/database_entry.h"
+#include "src/config/libpq.h"
 #include "src/config/substitution.h"
 
 namespace bezel::config {
@@ -245,14 +245,15 @@ std::string libpq_error_without_values(std::string_view message) {
   return std::string(kept);
 }
 
-using OptionsPtr = std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)>;
-
 Conninfo parse_uri(std::string_view text) {
   SplitUri split = split_uri(text);
   if (!split.error.empty()) return failed(std::move(split.error));
+  const Libpq libpq;
+  if (!libpq.loaded()) return failed("the connection URI cannot be read: libpq.so.5 is not installed");
   char* message = nullptr;
-  const OptionsPtr options(PQconninfoParse(split.uri.c_str(), &message), PQconninfoFree);
-  const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, PQfreemem);
+  const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
+      libpq.conninfo_parse(split.uri.c_str(), &message), libpq.conninfo_free);
+  const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, libpq.freemem);
   if (!options) {
     return failed(fmt::format("the connection URI cannot be read: {}",
                               message != nullptr ? libpq_error_without_values(message) : "out of memory"));
@@ -306,7 +307,10 @@ Conninfo parse_conninfo(std::string_view text, const Environment& environment) {
 bool is_libpq_keyword(std::string_view keyword) {
   static const std::vector<std::string> kKeywords = [] {
     std::vector<std::string> keywords;
-    const OptionsPtr options(PQconninfoParse("", nullptr), PQconninfoFree);
+    const Libpq libpq;
+    if (!libpq.loaded()) return keywords;
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(libpq.conninfo_parse("", nullptr),
+                                                                               libpq.conninfo_free);
     for (const PQconninfoOption* option = options.get(); option != nullptr && option->keyword != nullptr; ++option) {
       keywords.emplace_back(option->keyword);
     }

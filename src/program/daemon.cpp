@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,6 +26,14 @@ namespace {
 constexpr uint64_t kShutdownCheckMs = 50;
 
 constexpr size_t kProcessSecretBytes = 32;
+
+/// As many open files as the system administrator lets this process have: a client is one.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 }  // namespace
 
@@ -58,6 +67,7 @@ int Daemon::run() {
 }
 
 std::string Daemon::start() {
+  raise_file_limit();
   const pool::Settings& settings = *first_settings_;
   const int workers = settings.workers > 0 ? settings.workers : net::automatic_worker_count();
   const net::Log log{[this](LogLevel level, std::string_view line) { log_.write(level, line); },
