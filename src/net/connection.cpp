@@ -19,7 +19,6 @@ constexpr size_t kMergedBytesMax = 4096;
 constexpr uint32_t kPiecesMax = 512;
 /// A connection that sends once in a while is not worth a slot.
 constexpr uint8_t kSendsBeforeSlot = 16;
-constexpr int64_t kLingerUs = 5'000'000;
 constexpr int kDiscardsPerTurn = 4;
 constexpr int kDiscardsMax = 64;
 
@@ -47,7 +46,7 @@ class Connection::Linger final : public Deadline {
  public:
   explicit Linger(Connection& connection) : connection_(connection) {
     connection_.loop_.lingering_++;
-    arm(connection_.loop_.deadlines_, connection_.loop_.now_us() + kLingerUs);
+    arm(connection_.loop_.deadlines_, connection_.loop_.now_us() + connection_.loop_.linger_us_);
   }
   ~Linger() override { connection_.loop_.lingering_--; }
   /// Counts reads of bytes that nobody wants. False: enough.

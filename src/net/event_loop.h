@@ -51,6 +51,8 @@ class EventLoop {
   size_t connection_count() const { return connections_; }
   bool uses_io_uring() const { return uses_io_uring_; }
   const LoopFigures& figures() const { return figures_; }
+  /// How long a released stream may take to send what was written, and its peer to close. 5 s unless set.
+  void set_linger_us(int64_t linger_us) { linger_us_ = linger_us; }
   /// After run(): something still refers to this loop (a stream that was not released, a lookup that hangs), so that it
   /// must never be destroyed.
   bool is_abandoned() const { return abandoned_; }
@@ -112,6 +114,7 @@ class EventLoop {
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
 
   int64_t now_us_ = 0;
+  int64_t linger_us_ = 5'000'000;
   int64_t timer_at_us_ = 0;
   uint32_t callbacks_ = 0;
   bool timer_armed_ = false;

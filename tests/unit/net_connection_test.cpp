@@ -94,12 +94,12 @@ TEST_CASE("net: megabytes both ways at once through small socket buffers, in ord
 
 TEST_CASE("net: a stream whose peer does not read is congested once, and drained once when it does") {
   for_each_mode([](pool::IoUringMode mode) {
+    const std::string all = pattern(1'000'000, 1);
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
     auto other = std::make_shared<RecordedStream>();
     const int end = loops.pair(0, recorded, 4096);
     const int other_end = loops.pair(0, other);
-    const std::string all = pattern(1'000'000, 1);
     loops.on(0, [&] {
       other->stream->write("small");
       recorded->stream->write(all);
@@ -128,12 +128,12 @@ TEST_CASE("net: a stream whose peer does not read is congested once, and drained
 
 TEST_CASE("net: what is written by on_drained and by on_congested leaves, however often") {
   for_each_mode([](pool::IoUringMode mode) {
+    const std::string all = pattern(500'000, 1);
     TestLoops loops(1, mode);
     auto first = std::make_shared<RecordedStream>();
     auto second = std::make_shared<RecordedStream>();
     const int first_end = loops.pair(0, first, 4096);
     const int second_end = loops.pair(0, second);
-    const std::string all = pattern(500'000, 1);
     loops.on(0, [&] {
       first->congested_hook = [&] { second->stream->write("congested;"); };
       first->drained_hook = [&] {
@@ -153,13 +153,13 @@ TEST_CASE("net: what is written by on_drained and by on_congested leaves, howeve
 
 TEST_CASE("net: small pieces, neighbours and many pieces arrive as one stream") {
   for_each_mode([](pool::IoUringMode mode) {
+    const std::string all = pattern(9000, 3);
+    std::string expected;
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
     auto other = std::make_shared<RecordedStream>();
     const int end = loops.pair(0, recorded);
     const int other_end = loops.pair(0, other);
-    const std::string all = pattern(9000, 3);
-    std::string expected;
     std::thread reader([&] { receive_exactly(other_end, 5000); });
     loops.on(0, [&] {
       const std::string_view bytes(all);
@@ -298,10 +298,10 @@ TEST_CASE("net: sending fails, but what the peer said before is delivered first"
 
 TEST_CASE("net: a released stream still sends what was written") {
   for_each_mode([](pool::IoUringMode mode) {
+    const std::string all = pattern(2'000'000, 5);
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
     const int end = loops.tcp_pair(0, recorded, 4096);
-    const std::string all = pattern(2'000'000, 5);
     loops.on(0, [&] {
       recorded->stream->write(all);
       recorded->stream.reset();
@@ -333,13 +333,14 @@ TEST_CASE("net: last words are not lost by a reset when the peer still sends") {
 }
 
 TEST_CASE("net: a released stream whose peer neither reads nor closes is given up") {
+  const std::string all = pattern(2'000'000, 5);
   TestLoops loops(1);
   auto recorded = std::make_shared<RecordedStream>();
   auto quiet = std::make_shared<RecordedStream>();
   const int end = loops.tcp_pair(0, recorded, 4096);
   const int quiet_end = loops.tcp_pair(0, quiet);
-  const std::string all = pattern(2'000'000, 5);
   loops.on(0, [&] {
+    loops.runtime().loop().set_linger_us(200'000);
     recorded->stream->write(all);
     recorded->stream.reset();
     quiet->stream.reset();
