@@ -171,16 +171,19 @@ TEST_CASE("what is no YAML is an error with its line") {
   CHECK(errors("a: [b").front().rfind("bezel.yaml:", 0) == 0);
   CHECK(errors("a: [b").front().find("not valid YAML") != std::string::npos);
   CHECK(errors("\tpool_mode: session").front().rfind("bezel.yaml:2: not valid YAML", 0) == 0);
-  CHECK(errors("--- \npool_mode: session\n") == Texts{"bezel.yaml:3: expected one YAML document, found several"});
+  CHECK(errors("--- \npool_mode: session\n") == Texts{"bezel.yaml:2: expected one YAML document, found several"});
   CHECK(errors("log_level: in\x04"
                "fo") == Texts{"bezel.yaml:2: expected UTF-8 text without control characters"});
   CHECK(errors("\nlogfile: \xe4") == Texts{"bezel.yaml:3: expected UTF-8 text without control characters"});
   CHECK(errors("\nlogfile: \xed\xa0\x80") == Texts{"bezel.yaml:3: expected UTF-8 text without control characters"});
   CHECK(errors("logfile: \xc3") == Texts{"bezel.yaml:2: expected UTF-8 text without control characters"});
+  CHECK(errors("---\n, a: b\n") == Texts{"bezel.yaml:2: expected one YAML document, found several"});
   const ConfigFolder folder;
   const auto texts = [&](const std::string& content) {
     return folder.texts(load(folder.write("x.yaml", content), {}).errors);
   };
+  // yaml-cpp's LoadAll() would not end here.
+  CHECK(texts("# a comment\n,listen_port: 1\n") == Texts{"x.yaml:2: not valid YAML"});
   CHECK(texts("- a") == Texts{"x.yaml:1: expected a map of settings, found a list"});
   CHECK(texts("") == Texts{"x.yaml: auth_file: expected a file name, as auth_type is md5; found none"});
   CHECK(load(folder.write("x.yaml",
