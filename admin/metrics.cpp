@@ -129,16 +129,26 @@ constexpr std::array kDatabaseMetrics{
                    [](const DatabaseFigures& figures) { return figures.state.disabled ? 1.0 : 0.0; }},
 };
 
+struct UserFigures {
+  pool::UserState state;
+  int max_connections = 0, max_client_connections = 0;
+};
+
 struct UserMetric {
   MetricDescription description;
-  int pool::UserState::*value;
+  double (*value)(const UserFigures&);
 };
 
 constexpr std::array kUserMetrics{
+    UserMetric{
+        {"bezel_user_max_connections", gauge, "user", "Server connections that the user may have in all; 0: no limit."},
+        [](const UserFigures& figures) { return double(figures.max_connections); }},
     UserMetric{{"bezel_user_current_connections", gauge, "user", "Server connections now."},
-               &pool::UserState::current_connections},
+               [](const UserFigures& figures) { return double(figures.state.current_connections); }},
+    UserMetric{{"bezel_user_max_client_connections", gauge, "user", "Clients that the user may have; 0: no limit."},
+               [](const UserFigures& figures) { return double(figures.max_client_connections); }},
     UserMetric{{"bezel_user_current_client_connections", gauge, "user", "Clients now."},
-               &pool::UserState::current_client_connections},
+               [](const UserFigures& figures) { return double(figures.state.current_client_connections); }},
 };
 
 struct WorkerMetric {
@@ -296,12 +306,22 @@ void add_databases(Exposition& out, pool::Fleet& fleet) {
   }
 }
 
+UserFigures user_figures(const pool::Settings& settings, const pool::UserState& state) {
+  const pool::UserSettings unset;
+  const auto found = settings.users.find(state.name);
+  const pool::UserSettings& entry = found == settings.users.end() ? unset : found->second;
+  return {state, entry.max_user_connections.value_or(settings.max_user_connections),
+          entry.max_user_client_connections.value_or(settings.max_user_client_connections)};
+}
+
 void add_users(Exposition& out, pool::Fleet& fleet) {
+  const pool::SettingsPtr settings = fleet.settings();
   auto states = fleet.user_states();
   keep_at_most(states, Metrics::kPoolSeriesMax);
   for (const UserMetric& metric : kUserMetrics) {
     out.begin(metric.description);
-    for (const pool::UserState& state : states) out.add(state.*metric.value, {{"user", state.name}});
+    for (const pool::UserState& state : states)
+      out.add(metric.value(user_figures(*settings, state)), {{"user", state.name}});
   }
 }
 

@@ -13,10 +13,14 @@ namespace bezel::program {
 
 namespace {
 
-/// In civetweb's notation. "+" listens on IPv4 and IPv6.
+bool is_ipv6(const std::string& addr) {
+  return addr.find(':') != std::string::npos;
+}
+
+/// In civetweb's notation. "+" listens on IPv4 and IPv6, where civetweb was built with that (Debian 12's was not).
 std::string listening_ports(const std::string& addr, uint16_t port) {
   if (addr.empty() || addr == "*") return fmt::format("+{}", port);
-  const bool bare_ipv6 = addr.find(':') != std::string::npos && addr.front() != '[';
+  const bool bare_ipv6 = is_ipv6(addr) && addr.front() != '[';
   return bare_ipv6 ? fmt::format("[{}]:{}", addr, port) : fmt::format("{}:{}", addr, port);
 }
 
@@ -82,6 +86,9 @@ class MetricsServer::Impl {
     mg_callbacks callbacks{};
     callbacks.begin_request = on_request;
     callbacks.log_message = on_log;
+    if (is_ipv6(addr) && mg_check_feature(MG_FEATURES_IPV6) == 0)
+      throw std::runtime_error(
+          fmt::format("cannot serve metrics on {}: the HTTP library (civetweb) was built without IPv6", ports));
     const SignalsBlocked blocked;
     mg_init_library(0);
     context_ = mg_start(&callbacks, this, options);
@@ -105,10 +112,10 @@ class MetricsServer::Impl {
   }
 
  private:
-  /// The last complaint of the start is why it failed. Later ones are about single requests and not worth a line.
+  /// The first complaint of the start is why it failed. Later ones are about single requests and not worth a line.
   static int on_log(const mg_connection* connection, const char* message) {
     if (auto* self = static_cast<Impl*>(mg_get_user_data(mg_get_context(connection)));
-        self != nullptr && self->context_ == nullptr)
+        self != nullptr && self->context_ == nullptr && self->log_.empty())
       self->log_ = message;
     return 1;
   }
