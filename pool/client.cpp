@@ -98,7 +98,7 @@ void Client::on_congested() {
 
 void Client::on_drained() {
   congested_ = false;
-  if (server_ != nullptr) server_->resume_reading();
+  if (server_ != nullptr && !worker_.suspended()) server_->resume_reading();
 }
 
 void Client::on_closed(std::string_view reason) {
@@ -183,7 +183,7 @@ void Client::server_released() {
   transaction_since_us_ = 0;
   request_since_us_ = 0;
   idle_since_us_ = now;
-  if (reading_paused_ && !worker_.suspended()) resume_reading();
+  resume_reading();
   if (idle_deadline_us() != TimerWheel::kNever) arm_timer();
 }
 
@@ -237,7 +237,10 @@ void Client::close_stream(std::string_view reason, LogLevel level) {
 void Client::leave() {
   if (pool_ == nullptr) return;
   if (WaitHook::contains(*this)) pool_->stop_waiting(*this);
-  if (server_ != nullptr) std::exchange(server_, nullptr)->abandon(in_message());
+  if (server_ != nullptr) {
+    if (congested_) server_->resume_reading();
+    std::exchange(server_, nullptr)->abandon(in_message());
+  }
   std::exchange(pool_, nullptr)->remove_client();
   identity_.reset();
 }
@@ -276,7 +279,7 @@ void Client::pause_reading() {
 }
 
 void Client::resume_reading() {
-  if (!reading_paused_) return;
+  if (!reading_paused_ || worker_.suspended()) return;
   reading_paused_ = false;
   stream_->resume_reading();
 }

@@ -100,13 +100,6 @@ void ClientLogin::startup(protocol::StartupPacket packet) {
       return fail({sqlstate::kFeatureNotSupported, "replication connections are not supported", "", ""});
     }
   }
-  const protocol::Negotiation negotiation = protocol::negotiate(packet_);
-  protocol_minor_ = negotiation.minor_to_speak;
-  if (negotiation.needs_message) {
-    std::string answer;
-    protocol::append_negotiate_protocol_version(answer, negotiation.minor_to_speak, negotiation.unsupported);
-    send(answer);
-  }
   stage_ = Stage::moved;
   const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);
   int home = worker_->index();
@@ -116,7 +109,13 @@ void ClientLogin::startup(protocol::StartupPacket packet) {
 }
 
 void ClientLogin::on_right_worker() {
-  client_->protocol_3_2_ = protocol_minor_ >= 2;
+  const protocol::Negotiation negotiation = protocol::negotiate(packet_);
+  client_->protocol_3_2_ = negotiation.minor_to_speak >= 2;
+  if (negotiation.needs_message) {
+    std::string answer;
+    protocol::append_negotiate_protocol_version(answer, negotiation.minor_to_speak, negotiation.unsupported);
+    send(answer);
+  }
   authenticate();
 }
 

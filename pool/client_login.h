@@ -106,7 +106,6 @@ class ClientLogin {
   int64_t connected_wall_us_;
   std::string input_;
   protocol::StartupPacket packet_;
-  uint16_t protocol_minor_ = 0;
   std::array<unsigned char, 4> md5_salt_{};
   std::unique_ptr<protocol::ScramServer> scram_;
   protocol::ScramVerifier verifier_;  // what scram_ checks against: its salt goes with keys that are passed on

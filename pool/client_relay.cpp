@@ -58,7 +58,7 @@ void Client::take_input(std::string_view bytes) {
 void Client::resume_input() {
   stalled_ = false;
   carry_needed_ = 0;
-  if (reading_paused_ && !worker_.suspended()) resume_reading();
+  resume_reading();
   if (carry_.empty()) return;
   const std::string& input = worker_.keep_until_end_of_turn(std::exchange(carry_, {}));
   const size_t used = process(input);
