@@ -5,9 +5,10 @@ namespace bezel::admin {
 namespace {
 
 void run(const CallPtr& call) {
-  const std::string errors = call->console.program().reload();
-  if (errors.empty()) return call->finish("RELOAD");
-  call->fail({"RELOAD failed, see logs for additional details", protocol::sqlstate::kConfigFileError, errors});
+  call->console.program().reload(call->worker, [call](const std::string& errors) {
+    if (errors.empty()) return call->finish("RELOAD");
+    call->fail({"RELOAD failed, see logs for additional details", protocol::sqlstate::kConfigFileError, errors});
+  });
 }
 
 }  // namespace

@@ -7,9 +7,10 @@ namespace bezel::admin {
 namespace {
 
 void run(const CallPtr& call) {
-  const std::string error = call->console.program().set_config(call->key, call->argument);
-  if (!error.empty()) return call->fail({"SET failed", protocol::sqlstate::kProtocolViolation, error});
-  call->finish(fmt::format("SET {}={}", call->key, call->argument));
+  call->console.program().set_config(call->worker, call->key, call->argument, [call](const std::string& error) {
+    if (!error.empty()) return call->fail({"SET failed", protocol::sqlstate::kProtocolViolation, error});
+    call->finish(fmt::format("SET {}={}", call->key, call->argument));
+  });
 }
 
 }  // namespace

@@ -191,7 +191,7 @@ void Daemon::on_signal(int number) {
     case SIGUSR2:
       return fleet_->operate_for_nobody({pool::Operation::resume, "", 0});
     case SIGHUP:
-      if (const std::string error = reload(); !error.empty()) {
+      if (const std::string error = read_configuration(); !error.empty()) {
         log_.write(LogLevel::error, fmt::format("the configuration stays as it was: {}", error));
       }
       return;
@@ -252,21 +252,35 @@ std::vector<admin::ConfigRow> Daemon::config_rows() {
 void Daemon::install(pool::SettingsPtr settings) {
   sockets_.apply(*settings);
   const auto period_ms = static_cast<uint64_t>(settings->stats_period_us / 1000);
-  on_control_thread([this, period_ms] { uv_timer_set_repeat(&statistics_timer_, period_ms); });
+  uv_timer_set_repeat(&statistics_timer_, period_ms);
   if (const std::string error = log_.open(*settings); !error.empty()) log_.write(LogLevel::error, error);
   fleet_->apply_settings(std::move(settings));
 }
 
-std::string Daemon::set_config(const std::string& key, const std::string& value) {
-  const std::lock_guard lock(settings_mutex_);
+void Daemon::answer(int worker, std::function<void(std::string)> done, std::string error) {
+  threads_->runtime(worker).post(worker, [done = std::move(done), error = std::move(error)] { done(error); });
+}
+
+// All changes of the settings happen on the control thread, one after the other.
+
+void Daemon::set_config(int caller, const std::string& key, const std::string& value,
+                        std::function<void(std::string)> done) {
+  on_control_thread(
+      [this, caller, key, value, done = std::move(done)] { answer(caller, done, change_setting(key, value)); });
+}
+
+void Daemon::reload(int caller, std::function<void(std::string)> done) {
+  on_control_thread([this, caller, done = std::move(done)] { answer(caller, done, read_configuration()); });
+}
+
+std::string Daemon::change_setting(const std::string& key, const std::string& value) {
   auto changed = std::make_shared<pool::Settings>(*fleet_->settings());
   if (const auto error = config::set_value(*changed, key, value)) return *error;
   install(std::move(changed));
   return "";
 }
 
-std::string Daemon::reload() {
-  const std::lock_guard lock(settings_mutex_);
+std::string Daemon::read_configuration() {
   const config::LoadResult loaded = config::load(configuration_file_, config::process_environment());
   for (const config::Problem& warning : loaded.warnings) log_.write(LogLevel::warning, warning.text());
   if (!loaded.ok()) {

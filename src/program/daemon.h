@@ -36,8 +36,9 @@ class Daemon final : public admin::Program {
 
   // admin::Program
   std::vector<admin::ConfigRow> config_rows() override;
-  std::string set_config(const std::string& key, const std::string& value) override;
-  std::string reload() override;
+  void set_config(int caller, const std::string& key, const std::string& value,
+                  std::function<void(std::string)> done) override;
+  void reload(int caller, std::function<void(std::string)> done) override;
   void shutdown(admin::ShutdownMode mode) override;
   std::string not_ready_reason() override;
   std::string version() const override { return BEZEL_VERSION; }
@@ -49,7 +50,10 @@ class Daemon final : public admin::Program {
   void stop();
   std::string start_metrics();
   std::string write_pidfile();
+  std::string read_configuration();
+  std::string change_setting(const std::string& key, const std::string& value);
   void install(pool::SettingsPtr settings);
+  void answer(int worker, std::function<void(std::string)> done, std::string error);
 
   void watch_signals();
   void on_signal(int number);
@@ -61,7 +65,6 @@ class Daemon final : public admin::Program {
 
   std::string configuration_file_;
   LogSink log_;
-  std::mutex settings_mutex_;  // one change of the settings at a time
   pool::SettingsPtr first_settings_;
   std::unique_ptr<pool::Shared> shared_;
   std::unique_ptr<pool::WorkerFleet> fleet_;

@@ -21,7 +21,9 @@ class WorkerLoop final : public net::LoopClient {
   void run_timers() override { worker_.run_timers(); }
   int64_t next_timer_us() const override { return worker_.next_timer_us(); }
   void end_of_turn() override { worker_.end_turn(); }
-  void stopping() override { worker_.close_everything({protocol::sqlstate::kAdminShutdown, "the pooler is shutting down", "", ""}); }
+  void stopping() override {
+    worker_.close_everything({protocol::sqlstate::kAdminShutdown, "the pooler is shutting down", "", ""});
+  }
 
  private:
   pool::Worker worker_;

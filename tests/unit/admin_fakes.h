@@ -69,13 +69,14 @@ class FakeFleet final : public pool::Fleet {
 class FakeProgram final : public Program {
  public:
   std::vector<ConfigRow> config_rows() override { return config; }
-  std::string set_config(const std::string& key, const std::string& value) override {
+  void set_config(int, const std::string& key, const std::string& value,
+                  std::function<void(std::string)> done) override {
     sets.emplace_back(key, value);
-    return set_error;
+    done(set_error);
   }
-  std::string reload() override {
+  void reload(int, std::function<void(std::string)> done) override {
     reloads++;
-    return reload_error;
+    done(reload_error);
   }
   void shutdown(ShutdownMode mode) override { shutdowns.push_back(mode); }
   std::string not_ready_reason() override { return reason; }
