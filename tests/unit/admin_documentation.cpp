@@ -136,10 +136,10 @@ std::set<std::string> names_near(const std::string& path, const std::string& tex
 TEST_CASE("docs/console.md: every command and column") {
   const auto documented = documented_commands();
   const auto actual = actual_commands();
-  for (const auto& [name, columns] : actual) {
-    CAPTURE(name);
-    REQUIRE(documented.count(name) == 1);
-    CHECK(documented.at(name) == columns);
+  for (const auto& entry : actual) {
+    CAPTURE(entry.first);
+    REQUIRE(documented.count(entry.first) == 1);
+    CHECK(documented.at(entry.first) == entry.second);
   }
   for (const auto& entry : documented) CHECK_MESSAGE(actual.count(entry.first) == 1, entry.first);
 }

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <malloc.h>
 
 #include <string>
 #include <vector>
@@ -350,7 +351,8 @@ TEST_CASE("admin: SHOW MEM has real figures") {
   std::map<std::string, TextRow> rows;
   for (const TextRow& row : answer.rows) rows[row[0]] = row;
   CHECK(std::stoll(rows.at("resident")[4]) > 1'000'000);
-  CHECK(std::stoll(rows.at("heap")[2]) > 0);
+  // Sanitizers bring an allocator of their own, which mallinfo2() does not know.
+  CHECK((std::stoll(rows.at("heap")[2]) > 0) == (mallinfo2().uordblks > 0));
   CHECK(rows.at("clients") == TextRow{"clients", "0", "2", "0", "120"});
   CHECK(rows.at("client_prepared_statements")[2] == "3");
   CHECK(rows.at("servers")[2] == "0");
