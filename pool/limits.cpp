@@ -112,9 +112,13 @@ std::vector<std::shared_ptr<UserShare>> Directory::users() const {
   return all_of(users_);
 }
 
-void Directory::forget_database(const std::string& name) {
+void Directory::forget_unused_databases(const std::function<bool(const std::string&)>& is_configured) {
   const std::lock_guard lock(mutex_);
-  databases_.erase(name);
+  // Whoever takes a share does so under the lock, so one that only this map has is nobody's.
+  std::erase_if(databases_, [&](const auto& entry) {
+    const auto& [name, share] = entry;
+    return share.use_count() == 1 && share->paused == all_paused_ && !share->disabled && !is_configured(name);
+  });
 }
 
 }  // namespace bezel::pool

@@ -106,16 +106,17 @@ struct UserShare {
   std::optional<PassedKeys> keys_;
 };
 
-/// The databases and users that are known to the process. Shares live as long as the process: they are few (of
-/// authenticated users and configured databases only, but for "*", where autodb_idle_timeout ends them). Thread-safe.
+/// The databases and users that are known to the process. Shares of users live as long as the process: only those who
+/// have a secret get one. Thread-safe.
 class Directory {
  public:
   std::shared_ptr<DatabaseShare> database(const std::string& name);
   std::shared_ptr<UserShare> user(const std::string& name);
   std::vector<std::shared_ptr<DatabaseShare>> databases() const;
   std::vector<std::shared_ptr<UserShare>> users() const;
-  /// Lets a database go that nobody uses any more (made by "*", or taken out of the configuration).
-  void forget_database(const std::string& name);
+  /// Lets go the databases that no pool or client uses, that are neither paused nor disabled, and that `is_configured`
+  /// does not know: those that clients have made up under "*".
+  void forget_unused_databases(const std::function<bool(const std::string&)>& is_configured);
 
   /// PAUSE without a database: also holds for databases that come later.
   void set_all_paused(bool paused);

@@ -155,12 +155,16 @@ void Worker::janitor() {
 
 void Worker::end_unused_pools() {
   std::erase_if(pools_, [this](const auto& entry) {
-    Pool& pool = *entry.second;
-    const bool configured = settings_->databases.contains(pool.database_name());
-    const bool orphan =
-        database_entry(pool.database_name()) == nullptr && pool.client_count() == 0 && pool.server_count() == 0;
-    return orphan || (!configured && pool.disposable(now_us()));
+    const Pool& pool = *entry.second;
+    if (pool.client_count() > 0 || pool.server_count() > 0) return false;
+    if (database_entry(pool.database_name()) == nullptr) return true;
+    // One that no server has ever let in, or that only "*" stands for, is not kept for its own sake.
+    return pool.defaults().entries().empty() ||
+           (!settings_->databases.contains(pool.database_name()) && pool.disposable(now_us()));
   });
+  if (index_ != 0) return;
+  shared_.directory.forget_unused_databases(
+      [this](const std::string& name) { return settings_->databases.contains(name); });
 }
 
 void Worker::ask_for_eviction(const std::string& database, const std::string& user, const Pool* asking) {
