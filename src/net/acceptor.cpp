@@ -15,7 +15,7 @@ Acceptor::Acceptor(EventLoop& loop, int descriptor, uint16_t unix_port, Take tak
   const int status = uv_poll_init(loop_.uv(), &poll_, descriptor_);
   if (status != 0) {
     loop_.log().write(pool::LogLevel::error, fmt::format("could not wait for connections: {}", uv_strerror(status)));
-    closing_ = closed_ = true;
+    closing_ = true;
     return;
   }
   poll_.data = this;
@@ -48,8 +48,7 @@ void Acceptor::close() {
   disarm();
   closing_ = true;
   polling_ = false;
-  uv_close(reinterpret_cast<uv_handle_t*>(&poll_),
-           [](uv_handle_t* handle) { static_cast<Acceptor*>(handle->data)->closed_ = true; });
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), nullptr);
 }
 
 void Acceptor::on_poll(uv_poll_t* handle, int status, int) {

@@ -25,9 +25,8 @@ class Acceptor final : private Deadline {
 
   void pause();
   void resume();
-  /// Stops for good. The acceptor must live until libuv has let go of the handle, which is when `is_closed()`.
+  /// Stops for good. The acceptor must live until the loop has ended.
   void close();
-  bool is_closed() const { return closed_; }
 
  private:
   /// More wait for the next turn, so that a storm of clients does not starve those that are served.
@@ -54,7 +53,6 @@ class Acceptor final : private Deadline {
   bool exhausted_ = false;  ///< by lack of descriptors
   bool polling_ = false;
   bool closing_ = false;
-  bool closed_ = false;
 };
 
 }  // namespace bezel::net

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
 #include "src/net/dial.h"
@@ -50,13 +51,17 @@ struct EventLoop::Offload {
 
 EventLoop::EventLoop(const Log& log, NameCache& names)
     : log_(log), submitter_(std::make_unique<PlainSubmitter>()), resolver_(*this, names) {
-  uv_loop_init(&uv_);
-  uv_.data = this;
+  const int status = uv_loop_init(&uv_);
+  // At the start of the program, where nothing else could be done about it.
+  if (status != 0) throw std::runtime_error(fmt::format("could not make an event loop: {}", uv_strerror(status)));
   uv_prepare_init(&uv_, &prepare_);
   uv_check_init(&uv_, &check_);
   uv_idle_init(&uv_, &idle_);
   uv_timer_init(&uv_, &timer_);
-  uv_async_init(&uv_, &async_, [](uv_async_t* handle) { loop_of(handle).run_tasks(); });
+  const int async_status = uv_async_init(&uv_, &async_, [](uv_async_t* handle) { loop_of(handle).run_tasks(); });
+  if (async_status != 0) {
+    throw std::runtime_error(fmt::format("could not make an event loop: {}", uv_strerror(async_status)));
+  }
   prepare_.data = check_.data = idle_.data = timer_.data = async_.data = this;
   read_clock();
 }
@@ -213,8 +218,8 @@ void EventLoop::take_dirty() {
 
 void EventLoop::gather_sends() {
   // Each slice becomes a piece, and each connection may add what it still has unsent. Reserved, so that none moves.
-  pieces_.clear();
-  pieces_.resize(slices_.size() + round_.size());
+  const size_t pieces_max = slices_.size() + round_.size();
+  if (pieces_.size() < pieces_max) pieces_.resize(pieces_max);
   sends_.clear();
   iovec* pieces = pieces_.data();
   for (Connection* connection : round_) {
@@ -307,11 +312,13 @@ void EventLoop::begin_stop() {
 void EventLoop::close_everything() {
   closed_ = true;
   stopping_ = true;
+  std::vector<std::function<void()>> dropped;
   {
     const std::lock_guard lock(mutex_);
     is_open_ = false;
-    tasks_.clear();
+    dropped.swap(tasks_);
   }
+  dropped.clear();
   for (auto& acceptor : acceptors_) acceptor->close();
   uv_walk(
       &uv_,
@@ -321,7 +328,8 @@ void EventLoop::close_everything() {
         if (connection->released_) {
           connection->close_now();
         } else {
-          connection->close_handle();
+          connection->told_closed_ = true;
+          connection->end({});
         }
       },
       nullptr);

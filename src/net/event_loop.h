@@ -28,6 +28,7 @@ namespace bezel::net {
 /// Used by its own thread only, but for post() and request_stop().
 class EventLoop {
  public:
+  /// Throws std::runtime_error when the process has no descriptors left for it.
   EventLoop(const Log& log, NameCache& names);
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;

@@ -93,7 +93,7 @@ uint16_t bound_port(int descriptor) {
 }
 
 void apply_options(int descriptor, const pool::Settings& settings) {
-  SocketOptions::from(settings).apply(descriptor);
+  SocketOptions::from(settings).apply_anew(descriptor);
   const int64_t defer_seconds = (settings.tcp_defer_accept_us + 999'999) / 1'000'000;
   set_option(descriptor, IPPROTO_TCP, TCP_DEFER_ACCEPT, static_cast<int>(defer_seconds));
 }

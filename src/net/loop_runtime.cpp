@@ -17,8 +17,10 @@ LoopRuntime::LoopRuntime(LoopGroup& group, int index)
     : group_(group), index_(index), loop_(std::make_unique<EventLoop>(group.log, group.names)) {}
 
 LoopRuntime::~LoopRuntime() {
-  // Leaking it is the lesser evil: something still points to it.
-  if (loop_->is_abandoned()) static_cast<void>(loop_.release());
+  if (!loop_->is_abandoned()) return;
+  // Something still points to it: keeping it for ever is the lesser evil.
+  static auto* const kept = new std::vector<EventLoop*>;
+  kept->push_back(loop_.release());
 }
 
 int64_t LoopRuntime::now_us() const {

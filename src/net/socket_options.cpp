@@ -42,6 +42,16 @@ void SocketOptions::apply(int descriptor) const {
   }
 }
 
+void SocketOptions::apply_anew(int descriptor) const {
+  const Descriptor fresh(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  for (const int option : {TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT}) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    if (::getsockopt(fresh.get(), IPPROTO_TCP, option, &value, &size) == 0) set(descriptor, IPPROTO_TCP, option, value);
+  }
+  apply(descriptor);
+}
+
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
   if (this != &other) {
     reset();

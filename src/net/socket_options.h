@@ -18,6 +18,9 @@ struct SocketOptions {
   /// Sets them, and TCP_NODELAY, on a TCP socket; on a listening one, for all that it will accept (Linux hands them
   /// on). What the kernel refuses is left as it was: a connection without keepalive is better than none.
   void apply(int descriptor) const;
+  /// The same for a listening socket that may have had other options before: where these say "the kernel's", it is
+  /// given what a new socket has.
+  void apply_anew(int descriptor) const;
 };
 
 /// An open descriptor with one owner.

@@ -71,7 +71,7 @@ class SliceLists {
   void clear();
 
  private:
-  static constexpr size_t kKept = 4096;
+  static constexpr size_t kKept = 16384;
   std::vector<Slice> slices_;
 };
 

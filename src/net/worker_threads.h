@@ -15,6 +15,7 @@ namespace bezel::net {
 /// Make it, give each runtime() its client, start(), and at the end stop(). All by one thread that is no worker.
 class WorkerThreads {
  public:
+  /// Throws std::runtime_error when the process has no descriptors left for so many.
   WorkerThreads(int workers, Log log);
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;

@@ -192,6 +192,45 @@ TEST_CASE("net: loops that were never started, and ones stopped with work under 
   }
 }
 
+/// Keeps its streams beyond the end, which it must not.
+class ForgetfulClient final : public LoopClient {
+ public:
+  std::vector<std::shared_ptr<RecordedStream>> streams;
+  pool::ByteStream::Events* accepted(pool::StreamPtr) override { return nullptr; }
+  void run_timers() override {}
+  int64_t next_timer_us() const override { return std::numeric_limits<int64_t>::max(); }
+  void end_of_turn() override {}
+  void stopping() override {}
+};
+
+TEST_CASE("net: streams that outlive their loop get no events and can be released") {
+  std::string log;
+  ForgetfulClient client;
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  {
+    WorkerThreads threads(
+        1, Log{[&](pool::LogLevel, std::string_view line) { log += line; }, [](pool::LogLevel) { return true; }});
+    threads.runtime(0).set_client(client);
+    REQUIRE(threads.start(pool::IoUringMode::off, nullptr) == "");
+    std::promise<void> attached;
+    threads.runtime(0).post(0, [&] {
+      client.streams.push_back(std::make_shared<RecordedStream>());
+      auto detached = std::make_unique<DetachedDescriptor>(ends[0], PeerAddress::of_unix(1));
+      client.streams[0]->stream = threads.runtime(0).attach(std::move(detached), *client.streams[0]);
+      attached.set_value();
+    });
+    attached.get_future().wait();
+  }
+  CHECK(log == "1 streams were not released at the end of a worker");
+  CHECK_FALSE(client.streams[0]->closed);
+  client.streams[0]->stream->write("never sent");
+  client.streams.clear();
+  char byte;
+  CHECK(::read(ends[1], &byte, 1) == 0);
+  ::close(ends[1]);
+}
+
 TEST_CASE("net: a fixed number of sends for many pieces, one batch for many streams") {
   for (const pool::IoUringMode mode : sending_modes()) {
     TestLoops loops(1, mode);

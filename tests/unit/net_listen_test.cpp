@@ -158,6 +158,15 @@ TEST_CASE("net: accepted sockets have the options of the settings, also after a 
   CHECK(integer_option(listening, IPPROTO_TCP, TCP_DEFER_ACCEPT) == 0);
   const int second = accept_one();
   CHECK(integer_option(second, SOL_SOCKET, SO_KEEPALIVE) == 0);
+  sockets.apply(tcp_settings());
+  const int third = accept_one();
+  const int untouched = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(integer_option(third, SOL_SOCKET, SO_KEEPALIVE) == 1);
+  for (const int option : {TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT}) {
+    CHECK(integer_option(third, IPPROTO_TCP, option) == integer_option(untouched, IPPROTO_TCP, option));
+  }
+  ::close(third);
+  ::close(untouched);
   ::close(first);
   ::close(second);
 }

@@ -1,7 +1,12 @@
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
+#include <cstddef>
 
 #include "net_loops.h"
 #include "src/net/plain_submitter.h"
@@ -67,6 +72,40 @@ void check_results(Submitter& submitter, bool enrolls) {
   for (const Send& send : sends) {
     if (send.slot != Send::kNoSlot) submitter.dismiss(send.slot);
   }
+}
+
+/// From now on this thread, and those it makes, may not use io_uring: as in most containers.
+bool forbid_io_uring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST_CASE("net: where io_uring is forbidden, automatic falls back and says so, on is an error") {
+  std::thread forbidden([] {
+    REQUIRE(forbid_io_uring());
+    std::string why_not;
+    CHECK(UringSubmitter::make(why_not) == nullptr);
+    CHECK(why_not == "the kernel does not allow io_uring: Operation not permitted");
+    {
+      TestLoops loops(2, pool::IoUringMode::automatic);
+      CHECK_FALSE(loops.runtime().uses_io_uring());
+      CHECK(loops.log() == "io_uring is not used: " + why_not + "\n");
+      auto recorded = std::make_shared<RecordedStream>();
+      const int end = loops.pair(0, recorded);
+      loops.on(0, [&] { recorded->stream->write("sent all the same"); });
+      CHECK(receive_exactly(end, 17) == "sent all the same");
+      ::close(end);
+    }
+    WorkerThreads threads(2, Log{});
+    CHECK(threads.start(pool::IoUringMode::on, nullptr) == "io_uring is on, but cannot be used: " + why_not);
+  });
+  forbidden.join();
 }
 
 TEST_CASE("net: plain sends report what became of them") {
