@@ -38,8 +38,9 @@ ConsoleSession::ConsoleSession(Console& console, std::string user, pool::Console
 ConsoleSession::~ConsoleSession() {
   statistics_.cl_active.sub(1);
   console_.session_closed();
-  // Nobody would be left to end it, and all clients stand still.
-  const bool last = console_.sessions() == 0;
+  // Nobody would be left to end a SUSPEND, and all clients stand still. When the process ends there is nothing to
+  // resume, and the fleet may be half gone.
+  const bool last = console_.sessions() == 0 && !console_.program().shutting_down();
   if (last && console_.fleet().state() == "suspended") resume_unheard(console_, worker_, {});
 }
 

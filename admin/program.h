@@ -29,14 +29,16 @@ class Program {
  public:
   virtual ~Program() = default;
   virtual std::vector<ConfigRow> config_rows() = 0;
-  /// SET key = value; `done("")` or `done(error)` follows on worker `caller`'s thread. The new value holds until the next
-  /// reload.
+  /// SET key = value; `done("")` or `done(error)` follows on worker `caller`'s thread. The new value holds until the
+  /// next reload.
   virtual void set_config(int caller, const std::string& key, const std::string& value,
                           std::function<void(std::string)> done) = 0;
   /// RELOAD: reads the configuration again, all or nothing; `done("")` or `done(errors)` follows on worker `caller`'s
   /// thread: reading files is nothing that a worker waits for.
   virtual void reload(int caller, std::function<void(std::string)> done) = 0;
   virtual void shutdown(ShutdownMode mode) = 0;
+  /// Whether the process is about to end.
+  virtual bool shutting_down() = 0;
   /// Why the program is not ready to serve; empty: it is.
   virtual std::string not_ready_reason() = 0;
   /// The bare number, "0.1.0".

@@ -40,6 +40,7 @@ class Daemon final : public admin::Program {
                   std::function<void(std::string)> done) override;
   void reload(int caller, std::function<void(std::string)> done) override;
   void shutdown(admin::ShutdownMode mode) override;
+  bool shutting_down() override { return shutting_down_.load(); }
   std::string not_ready_reason() override;
   std::string version() const override { return BEZEL_VERSION; }
   std::optional<std::vector<admin::ResolvedHost>> resolved_hosts() override;

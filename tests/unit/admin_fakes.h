@@ -79,6 +79,7 @@ class FakeProgram final : public Program {
     done(reload_error);
   }
   void shutdown(ShutdownMode mode) override { shutdowns.push_back(mode); }
+  bool shutting_down() override { return ending; }
   std::string not_ready_reason() override { return reason; }
   std::string version() const override { return "9.8.7"; }
   std::optional<std::vector<ResolvedHost>> resolved_hosts() override { return hosts; }
@@ -91,6 +92,7 @@ class FakeProgram final : public Program {
   std::vector<std::pair<std::string, std::string>> sets;
   std::vector<ShutdownMode> shutdowns;
   int reloads = 0;
+  bool ending = false;
   std::string set_error, reload_error, reason;
   std::optional<std::vector<ResolvedHost>> hosts;
   std::vector<std::string> log;

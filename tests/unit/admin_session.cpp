@@ -388,9 +388,16 @@ TEST_CASE("admin: the last session that leaves a suspended pooler resumes it") {
   fixture.fleet.now = "suspended";
   other.reset();
   CHECK(fixture.fleet.operations.empty());
-  fixture.session.reset();
-  REQUIRE(fixture.fleet.operations.size() == 1);
-  CHECK(fixture.fleet.operations[0].operation == pool::Operation::resume);
+  SUBCASE("") {
+    fixture.session.reset();
+    REQUIRE(fixture.fleet.operations.size() == 1);
+    CHECK(fixture.fleet.operations[0].operation == pool::Operation::resume);
+  }
+  SUBCASE("but not when the process ends") {
+    fixture.program.ending = true;
+    fixture.session.reset();
+    CHECK(fixture.fleet.operations.empty());
+  }
 }
 
 TEST_CASE("admin: the greeting") {
