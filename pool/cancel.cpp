@@ -26,6 +26,7 @@ CancelConnection::~CancelConnection() = default;
 
 void CancelConnection::on_connected() {
   stream_->write_copy(packet_);
+  sent_ = true;
 }
 
 void CancelConnection::on_closed(std::string_view reason) {
@@ -38,6 +39,8 @@ void CancelConnection::finish(std::string_view reason) {
   }
   worker_.timers().cancel(timer_);
   stream_.reset();
+  // If it may still arrive, it must not hit whoever would get the server next.
+  if (server_ != nullptr && sent_ && !reason.empty()) server_->mark_to_close();
   if (server_ != nullptr) server_->cancel_done();
   server_ = nullptr;
   if (done_) std::exchange(done_, nullptr)();

@@ -40,6 +40,7 @@ class CancelConnection final : public ByteStream::Events {
   Worker& worker_;
   Server* server_;
   std::string packet_;
+  bool sent_ = false;
   StreamPtr stream_;
   Timer timer_;  // cancel_wait_timeout
   std::function<void()> done_;

@@ -93,12 +93,14 @@ void Client::on_bytes(std::string_view bytes) {
 
 void Client::on_congested() {
   congested_ = true;
-  if (server_ != nullptr) server_->pause_reading();
+  update_reading();
+  if (server_ != nullptr) server_->update_reading();
 }
 
 void Client::on_drained() {
   congested_ = false;
-  if (server_ != nullptr && !worker_.suspended()) server_->resume_reading();
+  update_reading();
+  if (server_ != nullptr) server_->update_reading();
 }
 
 void Client::on_closed(std::string_view reason) {
@@ -113,11 +115,11 @@ void Client::login_done(std::unique_ptr<ConsoleSession> console) {
   console_ = std::move(console);
   idle_since_us_ = worker_.now_us();
   if (worker_.settings().log_connections) log(LogLevel::info, "logged in");
-  if (worker_.suspended()) pause_reading();
-  std::string early = login_->take_early_input();
+  update_reading();
+  carry_ = login_->take_early_input();
   worker_.bury(std::move(login_));
   arm_timer();
-  if (!early.empty()) take_input(early);
+  if (server_ == nullptr) resume_input();
 }
 
 void Client::await_server_for_login() {
@@ -162,7 +164,7 @@ void Client::linked(Server& server) {
   transaction_since_us_ = now;
   statistics.server_assignments.add(1);
   if (state_ != ClientState::login) state_ = ClientState::active;
-  if (congested_) server.pause_reading();
+  server.update_reading();
 }
 
 void Client::server_assigned() {
@@ -170,20 +172,19 @@ void Client::server_assigned() {
   resume_input();
 }
 
-void Client::server_released() {
+void Client::server_released(bool was_used) {
   const int64_t now = worker_.now_us();
-  if (congested_) server_->resume_reading();
   server_ = nullptr;
-  if (state_ == ClientState::active) {
+  if (state_ == ClientState::active) state_ = ClientState::idle;
+  if (was_used) {
     PoolStatistics& statistics = pool_->statistics();
     statistics.transactions.add(1);
     statistics.transaction_time_us.add(static_cast<uint64_t>(now - transaction_since_us_));
-    state_ = ClientState::idle;
   }
   transaction_since_us_ = 0;
   request_since_us_ = 0;
   idle_since_us_ = now;
-  resume_reading();
+  update_reading();
   if (idle_deadline_us() != TimerWheel::kNever) arm_timer();
 }
 
@@ -237,10 +238,7 @@ void Client::close_stream(std::string_view reason, LogLevel level) {
 void Client::leave() {
   if (pool_ == nullptr) return;
   if (WaitHook::contains(*this)) pool_->stop_waiting(*this);
-  if (server_ != nullptr) {
-    if (congested_) server_->resume_reading();
-    std::exchange(server_, nullptr)->abandon(in_message());
-  }
+  if (server_ != nullptr) std::exchange(server_, nullptr)->abandon(in_message());
   std::exchange(pool_, nullptr)->remove_client();
   identity_.reset();
 }
@@ -272,16 +270,19 @@ void Client::cancel_while_waiting() {
 // ---- Reading
 // ---------------------------------------------------------------------------------------------------------
 
-void Client::pause_reading() {
-  if (reading_paused_) return;
-  reading_paused_ = true;
-  stream_->pause_reading();
-}
-
-void Client::resume_reading() {
-  if (!reading_paused_ || worker_.suspended()) return;
-  reading_paused_ = false;
-  stream_->resume_reading();
+void Client::update_reading() {
+  if (!stream_) return;
+  const bool suspended = worker_.suspended() && state_ != ClientState::login && state_ != ClientState::console;
+  const bool too_much_kept = held_back() && carry_.size() >= ByteStream::kCongestedBytes;
+  // Who does not take its answers may not ask for more: some are made here, and would pile up.
+  const bool pause = suspended || too_much_kept || congested_ || (server_ != nullptr && server_->congested());
+  if (pause == reading_paused_) return;
+  reading_paused_ = pause;
+  if (pause) {
+    stream_->pause_reading();
+  } else {
+    stream_->resume_reading();
+  }
 }
 
 // ---- Timeouts

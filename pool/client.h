@@ -87,8 +87,9 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void close_quietly(std::string_view reason);
   /// Answers the batch that waits for a server with ERROR 57014 and ReadyForQuery. REQUIRES: state waiting.
   void cancel_while_waiting();
-  void pause_reading();
-  void resume_reading();
+  /// Reads on, or not, whatever the state of things asks for.
+  void update_reading();
+  bool congested() const { return congested_; }
   size_t unsent_bytes() const { return stream_ ? stream_->unsent_bytes() : 0; }
 
   // ---- For the pool ----
@@ -111,11 +112,13 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   /// The server has taken the client's parameters (nullptr) or refused them.
   void parameters_applied(const protocol::ProtocolError* error);
   /// All is answered: the server goes back to its pool.
-  void server_released();
+  void server_released(bool was_used);
   /// The server was lost: `error` is sent as FATAL unless the server has already sent its own.
   void server_lost(const protocol::ProtocolError& error, bool already_told);
   /// A request of the client was answered up to ReadyForQuery.
   void request_done();
+  /// Goes on with input that had to wait.
+  void resume_input();
   /// Something was answered: messages that had to wait for it may go on.
   void answers_came() {
     if (stalled_) resume_input();
@@ -141,7 +144,6 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   // Input (client_relay.cpp). Message handlers return whether to go on with the input.
   void take_input(std::string_view bytes);
   bool held_back() const { return stalled_ || wait_since_us_ != 0 || console_busy_; }
-  void resume_input();
   size_t process(std::string_view bytes);
   void flush(Input& input);
   static void pass_over(Input& input, size_t bytes);
@@ -160,7 +162,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool prepared_statements_on() const;
   ClientStatements& names();
   bool parse(const protocol::FrameHeader& header, Input& input);
-  void prepare(const protocol::ParseMessage& message, std::string_view definition);
+  void prepare(std::string_view name, const StatementPtr& statement, bool name_is_taken);
   bool bind(const protocol::FrameHeader& header, Input& input);
   bool describe_or_close(const protocol::FrameHeader& header, Input& input);
   bool close_statement(std::string_view name, const protocol::FrameHeader& header, Input& input);

@@ -448,21 +448,17 @@ bool certainly_accepted(std::string_view key, std::string_view value) {
 }  // namespace
 
 void ClientLogin::settle_parameters() {
-  bool known = !pool_->defaults().entries().empty();
-  for (auto& [key, value] : values_) {
-    if (certainly_accepted(key, value)) continue;
-    const std::string* accepted = pool_->accepted_parameter(key, value);
-    if (accepted == nullptr) {
-      known = false;
-      break;
-    }
+  const ReportedParameters& defaults = pool_->defaults();
+  bool known = !defaults.entries().empty();
+  std::vector<std::pair<std::string, std::string>> accepted;
+  for (const auto& [key, value] : values_) {
+    const std::string* as_reported = certainly_accepted(key, value) ? &value : pool_->accepted_parameter(key, value);
+    known = known && as_reported != nullptr;
+    if (!known) break;
+    const std::string* by_default = defaults.find(key);
+    if (by_default == nullptr || *by_default != *as_reported) accepted.emplace_back(key, *as_reported);
   }
-  if (known) {
-    for (auto& [key, value] : values_) {
-      if (!certainly_accepted(key, value)) value = *pool_->accepted_parameter(key, value);
-    }
-  }
-  client_->parameters_ = worker_->parameters().intern(values_);
+  client_->parameters_ = worker_->parameters().intern(known ? accepted : values_);
   if (known) return greet();
   // Whether PostgreSQL takes these values, only PostgreSQL can say: they are set on a server before the login ends.
   stage_ = Stage::parameters;
@@ -471,9 +467,9 @@ void ClientLogin::settle_parameters() {
 
 void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
   if (error != nullptr) return fail(*error);
-  // The client's set now has the values as the server reports them.
   for (const auto& [key, value] : values_) {
     const std::string* reported = client_->parameters_->find(key);
+    if (reported == nullptr) reported = pool_->defaults().find(key);
     pool_->accept_parameter(key, value, reported != nullptr ? *reported : value);
   }
   greet();

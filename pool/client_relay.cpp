@@ -49,8 +49,7 @@ void Client::take_input(std::string_view bytes) {
   carry_.append(bytes);
   if (held_back()) {
     // It may not go on yet; what it may still send in the meantime is bounded.
-    if (carry_.size() >= ByteStream::kCongestedBytes) pause_reading();
-    return;
+    return update_reading();
   }
   if (carry_.size() >= carry_needed_) resume_input();
 }
@@ -58,7 +57,7 @@ void Client::take_input(std::string_view bytes) {
 void Client::resume_input() {
   stalled_ = false;
   carry_needed_ = 0;
-  resume_reading();
+  update_reading();
   if (carry_.empty()) return;
   const std::string& input = worker_.keep_until_end_of_turn(std::exchange(carry_, {}));
   const size_t used = process(input);
@@ -138,6 +137,7 @@ bool Client::violate(std::string_view state, std::string message) {
 /// True if there is a server that a new request may go to. False: wait, the input stays.
 bool Client::need_server() {
   if (server_ == nullptr) return pool_->acquire(*this);
+  state_ = ClientState::active;  // if the server had only been lent for the login, it is for more now
   // The next request must not be hit by a cancel that was meant for an earlier one.
   if (server_->cancels_in_flight() || server_->too_much_outstanding()) return stall();
   return true;
@@ -196,6 +196,7 @@ bool Client::message(const FrameHeader& header, Input& input) {
 
 bool Client::sync(const FrameHeader& header, Input& input) {
   if (header.body_bytes() != 0) return violate(sqlstate::kProtocolViolation, "invalid Sync message");
+  if (server_ != nullptr && server_->too_much_outstanding()) return stall();
   if (statements_) statements_->next_batch();
   if (server_ == nullptr) {
     // Nothing has been asked that a server would have to answer first.
@@ -271,28 +272,31 @@ bool Client::parse(const FrameHeader& header, Input& input) {
     return violate(sqlstate::kConfigurationLimitExceeded, "too many prepared statements");
   }
   if (!need_server()) return false;
+  const StatementPtr existing = names().find(message->name);
+  const StatementPtr statement =
+      existing ? existing : worker_.statements().intern(body.substr(message->name.size() + 1));
+  if (server_->in_doubt(statement)) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
   pool_->statistics().client_parses.add(1);
-  prepare(*message, body.substr(message->name.size() + 1));
+  prepare(message->name, statement, existing != nullptr);
   pass_over(input, header.frame_bytes());
   return true;
 }
 
-void Client::prepare(const protocol::ParseMessage& message, std::string_view definition) {
-  if (const StatementPtr existing = names().find(message.name)) {
+void Client::prepare(std::string_view name, const StatementPtr& statement, bool name_is_taken) {
+  if (name_is_taken) {
     // The server answers as it would answer the client: 42P05. Its own name in the message is replaced on the way back.
-    server_->ensure_prepared(existing);
-    server_->send_parse(*existing, {Request::parse});
+    server_->ensure_prepared(statement);
+    server_->send_parse(*statement, {Request::parse});
     return;
   }
-  const StatementPtr statement = worker_.statements().intern(definition);
-  names().change(message.name, statement);
+  names().change(name, statement);
   if (server_->statements().has(statement)) {
     server_->expect({Request::parse, Answer::forge, true, nullptr});
   } else {
-    server_->statements().add(statement);
+    server_->will_prepare(statement);
     server_->send_parse(*statement, {Request::parse, Answer::forward, true, statement});
   }
 }
@@ -313,6 +317,7 @@ bool Client::bind(const FrameHeader& header, Input& input) {
   // An unknown name goes to the server as it is, which says that it does not exist.
   if (!statement) return forward_extended(Request::bind, header, input);
   if (!need_server()) return false;
+  if (server_->in_doubt(statement)) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
@@ -345,6 +350,7 @@ bool Client::describe_or_close(const FrameHeader& header, Input& input) {
   const StatementPtr statement = statements_ ? statements_->find(target->name) : nullptr;
   if (!statement) return forward_extended(request, header, input);
   if (!need_server()) return false;
+  if (server_->in_doubt(statement)) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
@@ -360,6 +366,7 @@ bool Client::describe_or_close(const FrameHeader& header, Input& input) {
 bool Client::close_statement(std::string_view name, const FrameHeader& header, Input& input) {
   // The server keeps the statement: others use it too. Closing an unknown name is no error.
   const bool known = statements_ && statements_->find(name);
+  if (server_ != nullptr && server_->too_much_outstanding()) return stall();
   if (server_ != nullptr) {
     flush(input);
     if (known) statements_->change(name, nullptr);

@@ -337,14 +337,9 @@ void Pool::pause() {
   close_idle_servers("database is paused");
 }
 
-void Pool::pause_reading() {
+void Pool::update_reading() {
   for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server))
-    server->pause_reading();
-}
-
-void Pool::resume_reading() {
-  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server))
-    server->resume_reading();
+    server->update_reading();
 }
 
 bool Pool::everything_sent() const {

@@ -98,8 +98,7 @@ class Pool {
   /// Takes a changed entry of the configuration: servers opened for the old one are closed when free.
   void set_database(const DatabaseSettings& database);
   void pause();
-  void pause_reading();
-  void resume_reading();
+  void update_reading();
   bool everything_sent() const;
   void close_clients(const protocol::ProtocolError& error);
   void close_all_servers(std::string_view reason);

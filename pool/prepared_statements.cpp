@@ -23,10 +23,20 @@ bool ServerStatements::has(const StatementPtr& statement) {
   return true;
 }
 
-void ServerStatements::add(const StatementPtr& statement) {
+void ServerStatements::add(const StatementPtr& statement, uint64_t batch) {
   if (has(statement)) return;
-  order_.push_front(statement);
+  order_.push_front({statement, batch, false});
   by_id_.emplace(statement->id, order_.begin());
+}
+
+void ServerStatements::confirm(const StatementPtr& statement) {
+  const auto at = by_id_.find(statement->id);
+  if (at != by_id_.end()) at->second->confirmed = true;
+}
+
+bool ServerStatements::in_doubt(const StatementPtr& statement, uint64_t batch) const {
+  const auto at = by_id_.find(statement->id);
+  return at != by_id_.end() && !at->second->confirmed && at->second->batch != batch;
 }
 
 void ServerStatements::remove(const StatementPtr& statement) {
@@ -42,8 +52,8 @@ void ServerStatements::clear() {
 }
 
 StatementPtr ServerStatements::take_overflow(size_t bound) {
-  if (order_.size() <= bound) return nullptr;
-  StatementPtr oldest = order_.back();
+  if (order_.size() <= bound || !order_.back().confirmed) return nullptr;
+  StatementPtr oldest = order_.back().statement;
   remove(oldest);
   return oldest;
 }

@@ -45,16 +45,25 @@ class StatementTable {
 class ServerStatements {
  public:
   bool has(const StatementPtr& statement);  ///< also marks it as just used
-  void add(const StatementPtr& statement);
+  /// A Parse is about to be sent, in the batch of that number; until it is confirmed, an earlier error may undo it.
+  void add(const StatementPtr& statement, uint64_t batch);
+  void confirm(const StatementPtr& statement);
+  /// Whether it is there only if an earlier batch than that one succeeds.
+  bool in_doubt(const StatementPtr& statement, uint64_t batch) const;
   void remove(const StatementPtr& statement);
   void clear();
   size_t size() const { return order_.size(); }
-  /// Takes out the least recently used one if there are more than `bound`; nullptr otherwise.
+  /// Takes out the least recently used one if there are more than `bound` and it is confirmed; nullptr otherwise.
   StatementPtr take_overflow(size_t bound);
 
  private:
-  std::list<StatementPtr> order_;  // most recently used first
-  std::unordered_map<uint64_t, std::list<StatementPtr>::iterator> by_id_;
+  struct Entry {
+    StatementPtr statement;
+    uint64_t batch;
+    bool confirmed;
+  };
+  std::list<Entry> order_;  // most recently used first
+  std::unordered_map<uint64_t, std::list<Entry>::iterator> by_id_;
 };
 
 }  // namespace bezel::pool

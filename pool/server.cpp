@@ -71,12 +71,24 @@ void Server::on_bytes(std::string_view bytes) {
 
 void Server::on_congested() {
   congested_ = true;
-  if (client_ != nullptr) client_->pause_reading();
+  if (client_ != nullptr) client_->update_reading();
 }
 
 void Server::on_drained() {
   congested_ = false;
-  if (client_ != nullptr) client_->resume_reading();
+  if (client_ != nullptr) client_->update_reading();
+}
+
+void Server::update_reading() {
+  if (!stream_) return;
+  const bool pause = pool_.worker().suspended() || (client_ != nullptr && client_->congested());
+  if (pause == reading_paused_) return;
+  reading_paused_ = pause;
+  if (pause) {
+    stream_->pause_reading();
+  } else {
+    stream_->resume_reading();
+  }
 }
 
 void Server::on_closed(std::string_view reason) {
@@ -98,6 +110,7 @@ void Server::logged_in() {
   worker.log(LogLevel::debug, fmt::format("S-{}: {}/{} logged in to {}:{} (backend {})", id_, pool_.database_name(),
                                           pool_.user_name(), host_.host, host_.port, backend_pid_));
   set_state(ServerState::own_query);  // not yet free
+  reported_ = defaults_;
   pool_.server_logged_in(*this);
   if (const std::string& sql = pool_.database().connect_query; !sql.empty()) return run_own_query(sql);
   pool_.server_free(*this);
@@ -138,8 +151,23 @@ void Server::apply_parameters() {
   setting_parameters_ = true;
 }
 
+/// Gives the client's parameters the spelling that the server has for them ("UTF8" for "utf-8"), without those that are
+/// the default anyhow: so clients that mean the same have the same set, and need no change on link.
+void Server::take_reported_parameters() {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const auto& [key, value] : client_->parameters()->values) {
+    const std::string* reported = reported_.find(key);
+    const std::string* by_default = defaults_.find(key);
+    const std::string& spelt = reported != nullptr ? *reported : value;
+    if (by_default == nullptr || *by_default != spelt) values.emplace_back(key, spelt);
+  }
+  parameters_ = pool_.worker().parameters().intern(std::move(values));
+  client_->set_parameters(parameters_);
+}
+
 void Server::check_parameters() {
   if (setting_parameters_) return;  // the answer is on its way
+  take_reported_parameters();
   client_->parameters_applied(nullptr);
   release_if_done();
 }
@@ -148,20 +176,25 @@ void Server::expect(OutstandingRequest request) {
   switch (request.request) {
     case Request::query:
     case Request::function_call:
-      unsynced_ = false;
+    case Request::copy_end:
       break;
     case Request::sync:
       unsynced_ = false;
       skipping_until_sync_ = false;
-      break;
-    case Request::copy_end:
+      batch_++;
       break;
     default:
       unsynced_ = true;
   }
   const bool due = request.answer == Answer::forge && outstanding_.empty();
   outstanding_.push(std::move(request));
-  if (due) emit_forged();
+  if (!due) return;
+  // Not into the middle of a message that streams through.
+  if (body_remaining_ > 0) {
+    forge_due_ = true;
+  } else {
+    emit_forged();
+  }
 }
 
 void Server::begin_extended() {
@@ -178,7 +211,7 @@ void Server::begin_extended() {
 
 void Server::ensure_prepared(const StatementPtr& statement) {
   if (statements_.has(statement)) return;
-  statements_.add(statement);
+  statements_.add(statement, batch_);
   send_parse(*statement, {Request::parse, Answer::swallow, false, statement});
 }
 
@@ -201,7 +234,6 @@ bool Server::at_rest() const {
 bool Server::release_if_done() {
   // Not in the middle of a chunk: what is left of it belongs to the client too.
   if (in_relay_ || client_ == nullptr || !at_rest() || client_->in_message()) return false;
-  const bool for_login = client_->is_logging_in();
   const PoolMode mode = pool_.limits().mode;
   if (transaction_status_ != 'I') {
     if (mode == PoolMode::statement) {
@@ -210,11 +242,14 @@ bool Server::release_if_done() {
     }
     return false;
   }
+  // A login needs its server only to have the client's parameters checked.
+  const bool for_login = client_->state() != ClientState::active;
   if (mode == PoolMode::session && !for_login) return false;
   Client& client = *client_;
-  client.server_released();
+  client.server_released(!for_login);
   client_ = nullptr;
   become_free(pool_.worker().settings().server_reset_query_always);
+  if (for_login) client.resume_input();
   return true;
 }
 
@@ -245,6 +280,7 @@ void Server::cancel_done() {
 void Server::abandon(bool mid_message) {
   client_ = nullptr;
   if (state_ == ServerState::closed) return;
+  update_reading();
   const bool session = pool_.limits().mode == PoolMode::session;
   if (at_rest() && !mid_message) {
     if (transaction_status_ == 'I') return become_free(session || pool_.worker().settings().server_reset_query_always);
@@ -336,6 +372,7 @@ void Server::close(std::string_view reason) {
                                           pool_.user_name(), host_.host, host_.port, printable(reason)));
   set_state(ServerState::closed);
   worker.timers().cancel(timer_);
+  pool_.statistics().sv_active_cancel.sub(static_cast<uint64_t>(std::exchange(cancels_in_flight_, 0)));
   const bool was_logging_in = login_ != nullptr;
   if (login_) worker.bury(std::move(login_));
   if (!was_logging_in && client_ == nullptr && at_rest() && transaction_status_ == 'I') {

@@ -86,10 +86,15 @@ class Server final : public ByteStream::Events {
   void ensure_prepared(const StatementPtr& statement);
   void send_parse(const Statement& statement, OutstandingRequest request);
   ServerStatements& statements() { return statements_; }
+  /// The statement was prepared in an earlier batch whose answer is still out: whoever needs it waits.
+  bool in_doubt(const StatementPtr& statement) const { return statements_.in_doubt(statement, batch_); }
+  /// For a Parse that is about to be sent.
+  void will_prepare(const StatementPtr& statement) { statements_.add(statement, batch_); }
   /// Gives the server back if everything has been answered and the pool's mode allows it; returns whether it did.
   bool release_if_done();
-  void pause_reading() { stream_->pause_reading(); }
-  void resume_reading() { stream_->resume_reading(); }
+  /// Reads on, or not, whatever the state of things asks for.
+  void update_reading();
+  bool congested() const { return congested_; }
 
   // ---- For the pool ----
 
@@ -126,6 +131,7 @@ class Server final : public ByteStream::Events {
   void logged_in();
   void login_failed(std::string_view state, std::string_view message);
   void apply_parameters();
+  void take_reported_parameters();
   bool at_rest() const;
   void become_free(bool reset);
   void run_own_query(std::string_view sql);
@@ -166,6 +172,7 @@ class Server final : public ByteStream::Events {
 
   // The session on the server.
   ReportedParameters defaults_;  // as reported at login
+  ReportedParameters reported_;  // as reported last
   ParameterSetPtr parameters_;   // what it has been set to since
   std::string cancel_secret_;
   int32_t backend_pid_ = 0;
@@ -178,6 +185,7 @@ class Server final : public ByteStream::Events {
   uint64_t body_remaining_ = 0;  // of a frame that streams through
   bool swallow_body_ = false;
   bool unsynced_ = false;             // extended messages since the last Sync
+  uint64_t batch_ = 0;                // counts Syncs
   bool skipping_until_sync_ = false;  // the server skips what it reads, after an error
   bool copying_in_ = false;
   bool forge_due_ = false;  // forged answers follow the frame at hand
@@ -189,6 +197,7 @@ class Server final : public ByteStream::Events {
   bool reset_after_cancel_ = false;
   bool close_when_free_ = false;
   bool congested_ = false;
+  bool reading_paused_ = false;
   bool told_client_of_end_ = false;  // the server's own FATAL has gone to the client
   int cancels_in_flight_ = 0;
   std::string last_error_;  // the server's FATAL

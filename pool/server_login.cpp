@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "pool/pool.h"
 #include "pool/server.h"
@@ -56,6 +57,8 @@ void ServerLogin::on_bytes(std::string_view bytes) {
     message(header.type, body);
   }
   input_.erase(0, position);
+  // What came behind the login is for the session; after a failure there is none.
+  if (done_ && !input_.empty()) server_.on_bytes(worker_.keep_until_end_of_turn(std::exchange(input_, {})));
 }
 
 void ServerLogin::message(char type, std::string_view body) {

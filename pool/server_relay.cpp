@@ -169,6 +169,7 @@ bool Server::front_swallows() {
 void Server::answered(Request request) {
   if (outstanding_.empty() || outstanding_.front().request != request) return;
   if (outstanding_.front().changes_names && client_ != nullptr) client_->statements()->confirm();
+  if (outstanding_.front().statement) statements_.confirm(outstanding_.front().statement);
   outstanding_.pop();
   skip_unanswered();
 }
@@ -233,12 +234,17 @@ bool Server::ready_for_query(std::string_view body) {
     drop_front(changes);
   }
   if (changes > 0 && client_ != nullptr) client_->statements()->take_back(changes);
+  // A Sync that came when a COPY had just failed is not on the list, but it was answered all the same.
+  if (outstanding_.empty()) unsynced_ = skipping_until_sync_ = false;
   skip_unanswered();
   if (client_ == nullptr) return true;
   if (answer == Answer::swallow) {
     // Only the parameters are set by a query of our own while a client is linked.
     setting_parameters_ = false;
-    if (client_->is_logging_in()) client_->parameters_applied(parameter_error_ ? &*parameter_error_ : nullptr);
+    if (client_->is_logging_in()) {
+      if (!parameter_error_) take_reported_parameters();
+      client_->parameters_applied(parameter_error_ ? &*parameter_error_ : nullptr);
+    }
     parameter_error_.reset();
     return true;
   }
@@ -260,23 +266,25 @@ void Server::command_complete(std::string_view body) {
 bool Server::parameter_status(std::string_view body) {
   const auto parameter = protocol::decode_parameter_status(body);
   if (!parameter) return client_ == nullptr;
-  const std::string key = parameter_key(parameter->name);
-  if (client_ == nullptr) {
-    if (state_ == ServerState::idle) defaults_.set(parameter->name, parameter->value);  // the server was reloaded
+  reported_.set(parameter->name, parameter->value);
+  if (client_ == nullptr && state_ == ServerState::idle) {
+    defaults_.set(parameter->name, parameter->value);  // the server was reloaded
     return true;
   }
-  if (!parameter_is_session_state(key)) return client_->is_logging_in();
+  const std::string key = parameter_key(parameter->name);
+  if (!parameter_is_session_state(key)) return client_ == nullptr || client_->is_logging_in();
+  // What the client has set away from the default is its own, wherever it goes next.
+  const std::string* by_default = defaults_.find(key);
+  const bool is_default = by_default != nullptr && *by_default == parameter->value;
+  ParameterTable& table = pool_.worker().parameters();
+  parameters_ = is_default ? table.without(parameters_, key) : table.with(parameters_, key, parameter->value);
+  if (client_ == nullptr) return true;  // a rollback or reset of ours has undone what a client had set
   const std::string* before = client_->parameters()->find(key);
   const bool client_knows = before != nullptr && *before == parameter->value;
-  const std::string* by_default = defaults_.find(key);
-  ParameterTable& table = pool_.worker().parameters();
-  // What the client has set away from the default is its own, wherever it goes next.
-  const bool is_default = by_default != nullptr && *by_default == parameter->value;
-  parameters_ = is_default && before == nullptr ? table.without(parameters_, key)
-                                                : table.with(parameters_, key, parameter->value);
   client_->set_parameters(parameters_);
   if (client_->is_logging_in()) return true;
-  return front_swallows() && client_knows;
+  // While the pooler sets what the client has already, there is nothing to tell; RESETs for it are no news either.
+  return front_swallows() && (client_knows || (is_default && before == nullptr));
 }
 
 /// PostgreSQL waits for data now. Syncs that were sent ahead of them are ignored by it.

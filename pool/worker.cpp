@@ -74,7 +74,7 @@ ByteStream::Events* Worker::accept(StreamPtr stream) {
     client.fail({sqlstate::kTooManyConnections, "no more connections allowed (max_client_conn)", "", ""});
     return nullptr;
   }
-  if (suspended_) client.pause_reading();
+  client.update_reading();
   return &client;
 }
 
@@ -159,7 +159,7 @@ void Worker::end_unused_pools() {
     if (pool.client_count() > 0 || pool.server_count() > 0) return false;
     if (database_entry(pool.database_name()) == nullptr) return true;
     // One that no server has ever let in, or that only "*" stands for, is not kept for its own sake.
-    return pool.defaults().entries().empty() ||
+    return (pool.defaults().entries().empty() && pool.limits().min_pool_size == 0) ||
            (!settings_->databases.contains(pool.database_name()) && pool.disposable(now_us()));
   });
   if (index_ != 0) return;
@@ -399,15 +399,15 @@ void Worker::review() {
 void Worker::suspend() {
   suspended_ = true;
   for (const auto& [pid, client] : clients_) {
-    if (client->state() != ClientState::console) client->pause_reading();
+    client->update_reading();
   }
-  for (auto& [key, pool] : pools_) pool->pause_reading();
+  for (auto& [key, pool] : pools_) pool->update_reading();
 }
 
 void Worker::resume() {
   if (!std::exchange(suspended_, false)) return;
-  for (const auto& [pid, client] : clients_) client->resume_reading();
-  for (auto& [key, pool] : pools_) pool->resume_reading();
+  for (const auto& [pid, client] : clients_) client->update_reading();
+  for (auto& [key, pool] : pools_) pool->update_reading();
 }
 
 bool Worker::everything_sent() const {
