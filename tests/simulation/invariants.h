@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace bezel::pool {
+class Pool;
+}
+
+namespace bezel::simulation {
+
+class World;
+
+/// What must hold after every turn of a worker, whatever happens outside.
+class Invariants {
+ public:
+  explicit Invariants(World& world) : world_(world) {}
+
+  void check(int worker);
+  /// After all clients have left, and some time for the rest to end.
+  void check_end();
+
+ private:
+  /// What a pool looked like after the turn before.
+  struct Seen {
+    std::vector<uint64_t> waiting;
+    std::set<uint64_t> linked;
+    size_t servers = 0;
+    int64_t wants_since_us = 0;
+  };
+
+  void check_pool(pool::Pool& pool, Seen& seen);
+  void check_servers(pool::Pool& pool, const Seen& seen);
+  void check_queue(pool::Pool& pool, Seen& seen);
+  void check_launched(pool::Pool& pool, Seen& seen);
+  void check_gauges(pool::Pool& pool);
+  void check_limits();
+  void check_memory(int worker);
+
+  World& world_;
+  std::map<std::pair<std::string, std::string>, Seen> seen_;
+  std::map<std::string, int> database_servers_, user_servers_;
+};
+
+}  // namespace bezel::simulation

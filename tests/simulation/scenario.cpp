@@ -1,0 +1,171 @@
+#include "tests/simulation/scenario.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace bezel::simulation {
+
+using pool::AuthType;
+using pool::PoolMode;
+
+namespace {
+
+constexpr int64_t kMillisecond = 1000;
+
+PoolMode random_mode(Random& random) {
+  return random.chance(75) ? PoolMode::transaction : random.chance(60) ? PoolMode::session : PoolMode::statement;
+}
+
+}  // namespace
+
+Scenario::Scenario(Random& random) : settings(std::make_shared<pool::Settings>()) {
+  workers = random.chance(50) ? 1 : static_cast<int>(random.between(2, 3));
+  clients = static_cast<int>(random.chance(20) ? 1 : random.between(2, random.chance(20) ? 12 : 6));
+  actions = static_cast<int>(random.between(1, 7));
+  reports_at_once = random.chance(30);
+  choose_authentication(random);
+  choose_databases(random);
+  choose_limits(random);
+  choose_misfortunes(random);
+}
+
+void Scenario::choose_authentication(Random& random) {
+  for (const char* user : {"u1", "u2", "shared"}) passwords[user] = std::string("pw_") + user;
+  using protocol::SecretKind;
+  const size_t kind = random.below(10);
+  const SecretKind secret_kind = kind < 6 ? SecretKind::plain : kind < 8 ? SecretKind::md5 : SecretKind::scram_sha_256;
+  server_auth = static_cast<ServerAuth>(random.below(4));
+  switch (secret_kind) {
+    case SecretKind::plain: {
+      static constexpr AuthType kTypes[] = {AuthType::trust, AuthType::plain, AuthType::md5, AuthType::scram_sha_256};
+      settings->auth_type = kTypes[random.below(random.chance(10) ? 4 : 3)];  // the last one takes real time
+      break;
+    }
+    case SecretKind::md5: {
+      static constexpr AuthType kTypes[] = {AuthType::trust, AuthType::plain, AuthType::md5};
+      settings->auth_type = kTypes[random.below(3)];
+      if (server_auth == ServerAuth::cleartext || server_auth == ServerAuth::scram) server_auth = ServerAuth::md5;
+      break;
+    }
+    case SecretKind::scram_sha_256:
+      settings->auth_type = random.chance(50) ? AuthType::md5 : AuthType::scram_sha_256;
+      if (server_auth != ServerAuth::trust) server_auth = ServerAuth::scram;
+      break;
+  }
+  for (const auto& [user, password] : passwords) {
+    const std::string salt = "salt of " + user;
+    const int iterations = 2;
+    const protocol::ScramVerifier verifier =
+        protocol::make_verifier(*protocol::derive_keys(password, salt, iterations), salt, iterations);
+    verifiers[user] = verifier;
+    settings->secrets[user] = secret_kind == SecretKind::plain ? protocol::parse_secret(password)
+                              : secret_kind == SecretKind::md5
+                                  ? protocol::parse_secret(*protocol::md5_of(password, user))
+                                  : protocol::parse_secret(protocol::build_verifier(verifier));
+  }
+}
+
+void Scenario::choose_databases(Random& random) {
+  const auto add = [&](const std::string& name) -> pool::DatabaseSettings& {
+    pool::DatabaseSettings& entry = settings->databases[name];
+    entry.name = name;
+    entry.hosts = {{"primary", 5432}};
+    if (random.chance(20)) entry.hosts.push_back({"secondary", 5433});
+    if (random.chance(20)) entry.server_parameters.emplace_back("TimeZone", "Europe/Rome");
+    if (random.chance(15)) entry.pool_mode = random_mode(random);
+    if (random.chance(20)) entry.pool_size = static_cast<int>(random.between(1, 3));
+    if (random.chance(20)) entry.max_db_connections = static_cast<int>(random.between(1, 3));
+    if (random.chance(10)) entry.connect_query = "select connect 1 0";
+    return entry;
+  };
+  add("db1");
+  if (random.chance(50)) add("db2").dbname = "real2";
+  if (random.chance(30)) {
+    pool::DatabaseSettings& forced = add("db3");
+    forced.user = "shared";
+    forced.password = passwords["shared"];
+    if (random.chance(50)) forced.min_pool_size = 1;
+  }
+  if (random.chance(20)) add("*");
+}
+
+void Scenario::choose_limits(Random& random) {
+  settings->pool_mode = random_mode(random);
+  settings->default_pool_size = static_cast<int>(random.between(1, 5));
+  if (random.chance(20)) settings->min_pool_size = static_cast<int>(random.between(1, 3));
+  if (random.chance(25)) {
+    settings->reserve_pool_size = static_cast<int>(random.between(1, 2));
+    settings->reserve_pool_timeout_us = random.between(1, 50) * kMillisecond;
+  }
+  if (random.chance(40)) settings->max_db_connections = static_cast<int>(random.between(1, 6));
+  if (random.chance(25)) settings->max_user_connections = static_cast<int>(random.between(1, 4));
+  if (random.chance(10)) settings->max_client_conn = static_cast<int>(random.between(1, 5));
+  if (random.chance(10)) settings->max_user_client_connections = static_cast<int>(random.between(1, 4));
+  if (random.chance(10)) settings->max_db_client_connections = static_cast<int>(random.between(1, 4));
+  settings->server_round_robin = random.chance(30);
+  settings->server_reset_query_always = random.chance(15);
+  if (random.chance(15)) settings->server_check_delay_us = random.between(1, 100) * kMillisecond;
+  if (random.chance(20)) settings->server_check_query = "select check 1 0";
+  if (random.chance(15)) settings->server_lifetime_us = random.between(5, 500) * kMillisecond;
+  if (random.chance(15)) settings->server_idle_timeout_us = random.between(5, 500) * kMillisecond;
+  settings->server_login_retry_us = random.between(1, 300) * kMillisecond;
+  settings->max_prepared_statements = random.chance(40) ? static_cast<int>(random.between(1, 3)) : 100;
+  if (random.chance(3)) settings->max_prepared_statements = 0;
+  settings->application_name_add_host = random.chance(5);
+  if (random.chance(10)) settings->ignore_startup_parameters = {"search_path"};
+}
+
+void Scenario::choose_misfortunes(Random& random) {
+  if (random.chance(25)) refused_dials = static_cast<int>(random.between(1, 40));
+  if (random.chance(25)) failing_logins = static_cast<int>(random.between(1, 40));
+  if (random.chance(15)) server_slots = static_cast<int>(random.between(1, 5));
+  slow_queries = static_cast<int>(random.chance(50) ? 10 : random.between(0, 90));
+  big_results = random.chance(30) ? 15 : 1;
+  server_faults = random.chance(25);
+  half_dead = random.chance(8);
+  async_notices = random.chance(30);
+  client_faults = random.chance(50);
+  cancels = random.chance(50);
+  operations = random.chance(25);
+  reloads = random.chance(15);
+  odd_clients = random.chance(25);
+  timeouts = random.chance(15);
+  if (!timeouts) return;
+  if (random.chance(40)) settings->query_wait_timeout_us = random.between(1, 100) * kMillisecond;
+  if (random.chance(40)) settings->query_wait_notify_us = random.between(1, 50) * kMillisecond;
+  if (random.chance(30)) settings->query_timeout_us = random.between(1, 100) * kMillisecond;
+  if (random.chance(30)) settings->transaction_timeout_us = random.between(1, 100) * kMillisecond;
+  if (random.chance(30)) settings->idle_transaction_timeout_us = random.between(1, 50) * kMillisecond;
+  if (random.chance(30)) settings->client_idle_timeout_us = random.between(1, 100) * kMillisecond;
+  if (random.chance(30)) settings->server_connect_timeout_us = random.between(5, 100) * kMillisecond;
+  if (random.chance(20)) settings->client_login_timeout_us = random.between(5, 100) * kMillisecond;
+  if (random.chance(30)) settings->cancel_wait_timeout_us = random.between(1, 20) * kMillisecond;
+}
+
+PoolMode Scenario::mode_of(const std::string& database, const std::string& user) const {
+  auto entry = settings->databases.find(database);
+  if (entry == settings->databases.end()) entry = settings->databases.find("*");
+  const std::string& server_user =
+      entry != settings->databases.end() && !entry->second.user.empty() ? entry->second.user : user;
+  const auto named = settings->users.find(server_user);
+  if (named != settings->users.end() && named->second.pool_mode) return *named->second.pool_mode;
+  if (entry != settings->databases.end() && entry->second.pool_mode) return *entry->second.pool_mode;
+  return settings->pool_mode;
+}
+
+std::shared_ptr<pool::Settings> with_other_limits(const pool::Settings& settings, Random& random) {
+  auto changed = std::make_shared<pool::Settings>(settings);
+  changed->default_pool_size = static_cast<int>(random.between(1, 5));
+  changed->max_db_connections = static_cast<int>(random.between(1, 6));
+  changed->max_user_connections = random.chance(50) ? 0 : static_cast<int>(random.between(1, 4));
+  changed->min_pool_size = random.chance(70) ? 0 : static_cast<int>(random.between(1, 3));
+  changed->max_client_conn = static_cast<int>(random.between(3, 100));
+  const bool prepares = settings.max_prepared_statements > 0;
+  if (prepares && random.chance(30)) changed->max_prepared_statements = static_cast<int>(random.between(1, 100));
+  if (random.chance(30)) changed->databases.begin()->second.hosts = {{"secondary", 5433}};
+  if (random.chance(10) && changed->databases.size() > 1) changed->databases.erase(changed->databases.begin());
+  return changed;
+}
+
+}  // namespace bezel::simulation

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pool/settings.h"
+#include "protocol/scram.h"
+#include "tests/simulation/random.h"
+
+namespace bezel::simulation {
+
+/// How simulated servers ask for the password.
+enum class ServerAuth { trust, cleartext, md5, scram };
+
+/// What one seed is about: the pooler's settings, how the servers behave, and which misfortunes happen.
+struct Scenario {
+  explicit Scenario(Random& random);
+
+  std::shared_ptr<pool::Settings> settings;
+  std::map<std::string, std::string> passwords;              ///< of the users
+  std::map<std::string, protocol::ScramVerifier> verifiers;  ///< of the users, as the servers have them
+  int workers = 1;
+  int clients = 1;
+  int actions = 5;               ///< of each client
+  bool reports_at_once = false;  ///< as servers before version 14
+  ServerAuth server_auth = ServerAuth::trust;
+  int server_slots = 1000;  ///< max_connections of the servers
+
+  // In per cent.
+  int refused_dials = 0, failing_logins = 0;
+  int slow_queries = 10, big_results = 2;
+  int bytewise = 2;
+
+  bool server_faults = false;  ///< servers die
+  bool half_dead = false;      ///< servers fall silent
+  bool async_notices = false;  ///< servers send notices out of the blue
+  bool client_faults = false;  ///< clients vanish
+  bool cancels = false;
+  bool operations = false;  ///< PAUSE, RESUME, KILL, RECONNECT, SUSPEND
+  bool reloads = false;
+  bool timeouts = false;     ///< limits on time that may hit
+  bool odd_clients = false;  ///< wrong passwords, unknown databases, refused parameters
+
+  /// Whether a client's connection may end without its doing.
+  bool connections_may_end() const {
+    return server_faults || half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0;
+  }
+  pool::PoolMode mode_of(const std::string& database, const std::string& user) const;
+
+ private:
+  void choose_authentication(Random& random);
+  void choose_databases(Random& random);
+  void choose_limits(Random& random);
+  void choose_misfortunes(Random& random);
+};
+
+/// Other limits in the same settings, as a reload brings them.
+std::shared_ptr<pool::Settings> with_other_limits(const pool::Settings& settings, Random& random);
+
+}  // namespace bezel::simulation

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <queue>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pool/runtime.h"
+#include "pool/worker.h"
+#include "pool/worker_fleet.h"
+#include "tests/simulation/connection.h"
+#include "tests/simulation/invariants.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/scenario.h"
+
+namespace bezel::simulation {
+
+class Backend;
+class SimulatedClient;
+class World;
+
+/// The outside world of one worker.
+class SimulatedRuntime final : public pool::Runtime {
+ public:
+  SimulatedRuntime(World& world, int index) : world_(world), index_(index) {}
+  int64_t now_us() const override;
+  int64_t wall_clock_us() const override;
+  pool::StreamPtr dial(const pool::HostAddress& address, const pool::Settings& settings,
+                       pool::ByteStream::Events& events) override;
+  pool::StreamPtr attach(std::unique_ptr<pool::DetachedStream> detached, pool::ByteStream::Events& events) override;
+  void offload(std::function<void()> work, std::function<void()> done) override;
+  void post(int index, std::function<void()> task) override;
+  void random_bytes(void* to, size_t size) override;
+  void log(pool::LogLevel level, std::string_view line) override;
+  bool log_enabled(pool::LogLevel) const override { return true; }
+
+ private:
+  World& world_;
+  int index_;
+};
+
+/// One run: the workers of a pooler, the servers behind it, the clients before it, and virtual time. All that is random
+/// comes from the seed.
+class World {
+ public:
+  World(uint64_t seed, bool verbose);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  static constexpr int kNobody = -1;
+
+  /// Runs to the end, or `steps_max` events far. True if nothing was found wrong.
+  bool run(uint64_t steps_max);
+  const std::string& failure() const { return failure_; }
+  uint64_t steps() const { return steps_; }
+  /// The pooler's log and the simulation's own, the newest last.
+  const std::deque<std::string>& log() const { return log_; }
+  size_t checked_answers = 0, checked_messages = 0, cancels_hit = 0, logins = 0, lost_connections = 0;
+
+  // ---- For everything that is simulated ----
+
+  Random& random() { return random_; }
+  int64_t now_us() const { return now_us_; }
+  const Scenario& scenario() const { return scenario_; }
+  /// Runs `what` in a turn of that worker, or outside of all (kNobody).
+  void after(int64_t delay_us, int worker, std::function<void()> what);
+  void post(int worker, std::function<void()> task);
+  int current_worker() const { return current_worker_; }
+  /// Memory that is overwritten and freed when the turn ends.
+  std::string_view keep_for_turn(std::string bytes);
+  void mark_dirty(Stream& stream, int worker);
+  pool::StreamPtr own_stream(std::shared_ptr<Connection> connection, int worker, pool::ByteStream::Events* events);
+  void fail(std::string what);
+  bool failed() const { return !failure_.empty(); }
+  void note(std::string_view line);
+  bool verbose() const { return verbose_; }
+
+  // ---- The pooler ----
+
+  pool::Shared& shared() { return shared_; }
+  pool::WorkerFleet& fleet() { return *fleet_; }
+  std::vector<std::unique_ptr<pool::Worker>>& workers() { return workers_; }
+
+  // ---- Servers and clients ----
+
+  void dialled(std::shared_ptr<Connection> connection, const pool::HostAddress& address);
+  Backend* backend_of(int32_t pid, std::string_view secret);
+  std::vector<std::unique_ptr<Backend>>& backends() { return backends_; }
+  SimulatedClient* client(size_t index);
+  std::vector<std::unique_ptr<SimulatedClient>>& clients() { return clients_; }
+  /// A new connection of a client, at some worker.
+  std::shared_ptr<Connection> connect();
+  void executed(const std::string& id, Backend& backend);
+  bool was_executed(const std::string& id) const { return executed_.contains(id); }
+  int next_pid() { return next_pid_++; }
+
+ private:
+  struct Event {
+    int64_t at_us;
+    uint64_t sequence;
+    int worker;
+    std::function<void()> what;
+    bool operator<(const Event& other) const {
+      return at_us != other.at_us ? at_us > other.at_us : sequence > other.sequence;
+    }
+  };
+  struct WorkerState {
+    std::vector<Stream*> dirty;
+    std::vector<std::unique_ptr<Stream>> streams;
+    int64_t wake_at_us = 0;
+    int64_t last_post_us = 0;
+  };
+
+  void step();
+  void begin_turn(int worker);
+  void end_turn(int worker);
+  void flush(int worker);
+  void bury_streams(int worker);
+  void arm_wake(int worker);
+  bool all_clients_done() const;
+  void wind_down();
+  void plan();
+  void plan_operations();
+  void operate_randomly();
+  void resume_later(pool::OperationRequest request);
+  void plan_faults();
+
+  uint64_t seed_;
+  bool verbose_;
+  Random random_;
+  Scenario scenario_;
+  int64_t now_us_ = 1'000'000'000;
+  uint64_t steps_ = 0, sequence_ = 0;
+  std::priority_queue<Event> events_;
+  int current_worker_ = kNobody;
+  std::string failure_;
+  std::deque<std::string> log_;
+
+  std::deque<std::string> turn_memory_;
+  std::vector<WorkerState> states_;
+  pool::Shared shared_;
+  std::vector<std::unique_ptr<SimulatedRuntime>> runtimes_;
+  std::vector<std::unique_ptr<pool::Worker>> workers_;
+  std::unique_ptr<pool::WorkerFleet> fleet_;
+  Invariants invariants_;
+  std::vector<std::unique_ptr<Backend>> backends_;
+  std::vector<std::unique_ptr<SimulatedClient>> clients_;
+  std::map<std::string, int> executed_;
+  int next_pid_ = 1000;
+};
+
+}  // namespace bezel::simulation
