@@ -131,11 +131,11 @@ const UserSettings* Worker::user_entry(std::string_view name) const {
 }
 
 Pool& Worker::pool_of(const DatabaseSettings& entry, const std::string& database, const std::string& user) {
-  std::unique_ptr<Pool>& pool = pools_[pool_key(database, user)];
-  if (!pool) {
-    pool = std::make_unique<Pool>(*this, entry, shared_.directory.database(database), shared_.directory.user(user));
-  }
-  return *pool;
+  std::string key = pool_key(database, user);
+  if (const auto known = pools_.find(key); known != pools_.end()) return *known->second;
+  // It may open servers at once, and look at the other pools for that: it is among them only when it is complete.
+  auto pool = std::make_unique<Pool>(*this, entry, shared_.directory.database(database), shared_.directory.user(user));
+  return *pools_.emplace(std::move(key), std::move(pool)).first->second;
 }
 
 void Worker::warm_up_pools() {
