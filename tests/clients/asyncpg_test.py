@@ -145,10 +145,10 @@ class Prepared(Case):
 
         async def work(number):
             async with Client() as connection:
+                await meeting.wait()
                 statement = await connection.prepare("SELECT $1::int + $2::int AS total, pg_backend_pid() AS backend")
                 self.assertEqual([a.name for a in statement.get_attributes()], ["total", "backend"])
                 self.assertEqual([p.name for p in statement.get_parameters()], ["int4", "int4"])
-                await meeting.wait()
                 for step in range(50):
                     row = await statement.fetchrow(number, step)
                     self.assertEqual(row["total"], number + step)
@@ -156,6 +156,16 @@ class Prepared(Case):
 
         await asyncio.gather(*(work(number) for number in range(CLIENTS)))
         assert_servers_shared(self, backends, CLIENTS)
+
+    async def test_a_client_that_only_prepared_holds_no_server(self):
+        """asyncpg prepares with Flush and sends no Sync before the first execution, which may be much later."""
+        clients = [await connect() for _ in range(CLIENTS)]
+        try:
+            statements = [await client.prepare("SELECT $1::int * 2") for client in clients]
+            self.assertEqual([await each.fetchval(n) for n, each in enumerate(statements)], [n * 2 for n in range(CLIENTS)])
+        finally:
+            for client in clients:
+                client.terminate()
 
     async def test_more_statements_than_fit(self):
         """More than a server keeps, and more than the driver's cache keeps, so that it sends Close messages."""

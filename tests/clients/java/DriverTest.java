@@ -40,7 +40,13 @@ abstract class DriverTest {
   /** A method that is a test. */
   @Retention(RetentionPolicy.RUNTIME)
   @Target(ElementType.METHOD)
-  @interface Test {}
+  @interface Test {
+    /**
+     * The test is of session state that Bezel does not carry, as docs/session-state.md says: it must pass on a direct
+     * connection and fail through Bezel. When Bezel learns to carry it, this mark and the line in the documentation go.
+     */
+    boolean notCarried() default false;
+  }
 
   interface Work {
     void run() throws Exception;
@@ -170,19 +176,30 @@ abstract class DriverTest {
     int passed = 0;
     int failed = 0;
     for (Method method : methods) {
-      if (!method.isAnnotationPresent(Test.class)) continue;
-      try {
-        method.invoke(tests);
+      Test mark = method.getAnnotation(Test.class);
+      if (mark == null) continue;
+      Throwable error = errorOf(method, tests);
+      boolean failureWanted = mark.notCarried() && !DIRECT;
+      if ((error != null) == failureWanted) {
         passed++;
-        System.out.println("ok " + method.getName());
-      } catch (InvocationTargetException error) {
+        System.out.println((failureWanted ? "fails, as documented: " : "ok ") + method.getName());
+      } else {
         failed++;
         StringWriter trace = new StringWriter();
-        error.getCause().printStackTrace(new PrintWriter(trace));
-        System.out.println("FAILED " + method.getName() + "\n" + trace);
+        if (error != null) error.printStackTrace(new PrintWriter(trace));
+        System.out.println("FAILED " + method.getName() + (failureWanted ? " passes, against its mark" : "") + "\n" + trace);
       }
     }
     System.out.println(passed + " passed, " + failed + " failed");
     System.exit(failed == 0 && passed > 0 ? 0 : 1);
+  }
+
+  private static Throwable errorOf(Method method, DriverTest tests) throws IllegalAccessException {
+    try {
+      method.invoke(tests);
+      return null;
+    } catch (InvocationTargetException error) {
+      return error.getCause();
+    }
   }
 }

@@ -76,21 +76,36 @@ public final class PgjdbcTest extends DriverTest {
     }
   }
 
+  /** The driver begins each transaction READ ONLY then. */
   @Test
-  public void readOnlyAndIsolationBelongToTheirConnection() throws Exception {
+  public void readOnlyBelongsToItsConnection() throws Exception {
     createAccounts();
     try (Connection strict = connect(); Connection plain = connect()) {
-      strict.setTransactionIsolation(Connection.TRANSACTION_SERIALIZABLE);
       strict.setReadOnly(true);
       strict.setAutoCommit(false);
       plain.setAutoCommit(false);
       for (int i = 0; i < 5; i++) {
-        equal(one(strict, "SHOW transaction_isolation"), "serializable");
+        equal(one(strict, "SHOW transaction_read_only"), "on");
         fails("25006", () -> update(strict, "DELETE FROM account"));
         strict.rollback();
-        equal(one(plain, "SHOW transaction_isolation"), "read committed");
         equal(update(plain, "UPDATE account SET balance = balance"), 10);
         plain.rollback();
+      }
+    }
+  }
+
+  /** The driver sends SET SESSION CHARACTERISTICS then, which sets a parameter that PostgreSQL does not report. */
+  @Test(notCarried = true)
+  public void isolationBelongsToItsConnection() throws Exception {
+    try (Connection strict = connect(); Connection plain = connect()) {
+      strict.setTransactionIsolation(Connection.TRANSACTION_SERIALIZABLE);
+      try {
+        for (int i = 0; i < 5; i++) {
+          equal(one(strict, "SHOW transaction_isolation"), "serializable");
+          equal(one(plain, "SHOW transaction_isolation"), "read committed");
+        }
+      } finally { // on the server that was at hand, or the next tests would meet it
+        strict.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
       }
     }
   }
