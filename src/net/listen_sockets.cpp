@@ -182,7 +182,7 @@ std::string ListenSockets::open_tcp(const pool::Settings& settings, int workers,
       failed = listen_at(place.address, settings, tcp_);
     }
     if (failed == 0) continue;
-    const std::string error = could_not_listen(place.address.text(), std::strerror(failed));
+    std::string error = could_not_listen(place.address.text(), std::strerror(failed));
     if (!place.is_optional || failed == EADDRINUSE) return error;
     log.write(pool::LogLevel::warning, error);
   }

@@ -12,15 +12,21 @@
 #include "src/net/event_loop.h"
 
 namespace bezel::net {
+namespace {
+
+/// For a loop that something still points to: the lesser evil.
+void keep_for_ever(std::unique_ptr<EventLoop> loop) {
+  static auto* const kept = new std::vector<std::unique_ptr<EventLoop>>;
+  kept->push_back(std::move(loop));
+}
+
+}  // namespace
 
 LoopRuntime::LoopRuntime(LoopGroup& group, int index)
     : group_(group), index_(index), loop_(std::make_unique<EventLoop>(group.log, group.names)) {}
 
 LoopRuntime::~LoopRuntime() {
-  if (!loop_->is_abandoned()) return;
-  // Something still points to it: keeping it for ever is the lesser evil.
-  static auto* const kept = new std::vector<EventLoop*>;
-  kept->push_back(loop_.release());
+  if (loop_->is_abandoned()) keep_for_ever(std::move(loop_));
 }
 
 int64_t LoopRuntime::now_us() const {

@@ -11,6 +11,11 @@
 namespace bezel::net {
 
 struct Resolver::Lookup {
+  Lookup(Resolver& owner, const std::string& name, int64_t max_ttl, int64_t nxdomain_ttl)
+      : resolver(owner), host(name), max_ttl_us(max_ttl), nxdomain_ttl_us(nxdomain_ttl) {
+    request.data = this;
+  }
+
   Resolver& resolver;
   std::string host;
   int64_t max_ttl_us, nxdomain_ttl_us;
@@ -65,8 +70,8 @@ std::shared_ptr<const NameAnswer> Resolver::resolve(const std::string& host, int
     lookup->waiters.push_back(&waiter);
     return nullptr;
   }
-  lookup.reset(new Lookup{*this, host, max_ttl_us, nxdomain_ttl_us, {&waiter}});
-  lookup->request.data = lookup.get();
+  lookup = std::make_unique<Lookup>(*this, host, max_ttl_us, nxdomain_ttl_us);
+  lookup->waiters.push_back(&waiter);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   const int status =
