@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -213,13 +214,16 @@ void Daemon::begin_shutdown(admin::ShutdownMode mode) {
   shutdown_mode_ = mode;
   if (mode == admin::ShutdownMode::immediate) return uv_stop(&loop_);
   const protocol::ProtocolError reason{protocol::sqlstate::kAdminShutdown, "the pooler is shutting down", "", ""};
+  const auto still_accepting = std::make_shared<std::atomic<size_t>>(loops_.size());
   for (const auto& loop : loops_) {
     pool::Worker* worker = &loop->worker();
     net::LoopRuntime* runtime = &threads_->runtime(worker->index());
-    runtime->post(worker->index(), [worker, runtime, reason, mode] {
+    runtime->post(worker->index(), [this, worker, runtime, reason, mode, still_accepting] {
       runtime->stop_accepting();
       worker->stop_accepting_clients(reason);
       if (mode == admin::ShutdownMode::wait_for_servers) worker->drop_clients_without_server(reason);
+      // From then on clients are refused at once instead of waiting in the kernel's queue.
+      if (--*still_accepting == 0) on_control_thread([this] { sockets_.close(); });
     });
   }
   if (mode == admin::ShutdownMode::wait_for_servers) fleet_->operate_for_nobody({pool::Operation::pause, "", 0});
