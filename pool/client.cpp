@@ -209,9 +209,11 @@ void Client::server_lost(const protocol::ProtocolError& error, bool already_told
 
 void Client::fail(const protocol::ProtocolError& error) {
   if (state_ == ClientState::closed) return;
-  std::string message;
-  protocol::append_error_response(message, protocol::severity::kFatal, error);
-  write_copy(message);
+  if (server_ == nullptr || !server_->in_message_to_client()) {
+    std::string message;
+    protocol::append_error_response(message, protocol::severity::kFatal, error);
+    write_copy(message);
+  }
   close_stream(error.message, LogLevel::warning);
 }
 

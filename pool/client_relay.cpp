@@ -276,6 +276,7 @@ bool Client::parse(const FrameHeader& header, Input& input) {
   const StatementPtr statement =
       existing ? existing : worker_.statements().intern(body.substr(message->name.size() + 1));
   if (server_->in_doubt(statement)) return stall();
+  if ((existing || server_->statements().has(statement)) && !server_->can_promise()) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
@@ -290,10 +291,13 @@ void Client::prepare(std::string_view name, const StatementPtr& statement, bool 
     // The server answers as it would answer the client: 42P05. Its own name in the message is replaced on the way back.
     server_->ensure_prepared(statement);
     server_->send_parse(*statement, {Request::parse});
+    names().note_taken(name);
     return;
   }
   names().change(name, statement);
   if (server_->statements().has(statement)) {
+    // In a failed transaction only a statement that ends it can be prepared, and PostgreSQL knows which one does.
+    if (server_->in_failed_transaction()) return server_->prepare_again(statement);
     server_->expect({Request::parse, Answer::forge, true, nullptr});
   } else {
     server_->will_prepare(statement);

@@ -32,6 +32,12 @@ class ClientStatements {
   size_t size() const { return names_.size(); }
   /// The client's name of a statement that servers know under that name; empty if it has none. Slow: for errors only.
   std::string name_of(std::string_view server_name) const;
+  /// A Parse under a name that is taken was sent: its error is to name this one of the names that a statement may have.
+  /// REQUIRES: no such Parse of an earlier batch is unanswered. Within a batch only the first can be answered.
+  void note_taken(std::string_view name) {
+    if (taken_in_batch_ != batch_ + 1) taken_name_ = name;
+    taken_in_batch_ = batch_ + 1;
+  }
 
  private:
   struct Change {
@@ -44,6 +50,8 @@ class ClientStatements {
   std::unordered_map<std::string, StatementPtr> names_;
   std::deque<Change> unconfirmed_;
   uint64_t batch_ = 0;
+  std::string taken_name_;
+  uint64_t taken_in_batch_ = 0;  // 1 + the batch
 };
 
 }  // namespace bezel::pool

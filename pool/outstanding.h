@@ -43,6 +43,7 @@ class OutstandingQueue {
   size_t size() const { return size_; }
   OutstandingRequest& front() { return ring_[head_]; }
   OutstandingRequest& at(size_t index) { return ring_[(head_ + index) & (ring_.size() - 1)]; }
+  const OutstandingRequest& at(size_t index) const { return ring_[(head_ + index) & (ring_.size() - 1)]; }
 
   void push(OutstandingRequest request) {
     if (size_ == ring_.size()) grow();

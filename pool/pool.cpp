@@ -131,7 +131,24 @@ bool Pool::acquire(Client& client) {
   statistics_->client_waits.add(1);
   client.began_to_wait();
   count_clients();
+  if (serve_beyond_checks(client)) return true;
   launch();
+  return false;
+}
+
+/// Those who wait already wait for servers that are being checked: another idle one is for the next of them. Returns
+/// whether `newcomer` got one; the others go on at once.
+bool Pool::serve_beyond_checks(const Client& newcomer) {
+  while (!paused() && !idle_.empty() && waiting_.size() > static_cast<size_t>(checking_)) {
+    Server* server = take_idle();
+    if (server == nullptr) continue;
+    Client& first = *waiting_.front();
+    waiting_.remove(first);
+    count_clients();
+    assign(first, *server);
+    if (&first == &newcomer) return true;
+    first.server_assigned();
+  }
   return false;
 }
 

@@ -197,6 +197,24 @@ void Server::expect(OutstandingRequest request) {
   }
 }
 
+bool Server::can_promise() const {
+  for (size_t i = 0; i < outstanding_.size(); i++) {
+    const OutstandingRequest& request = outstanding_.at(i);
+    const bool ends_batch = request.request == Request::query || request.request == Request::function_call ||
+                            request.request == Request::sync;
+    if (ends_batch && request.answer != Answer::swallow) return false;
+  }
+  return true;
+}
+
+void Server::prepare_again(const StatementPtr& statement) {
+  std::string message;
+  protocol::append_close(message, 'S', statement->server_name);
+  stream_->write_copy(message);
+  expect({Request::close, Answer::swallow});
+  send_parse(*statement, {Request::parse, Answer::forward, true, statement});
+}
+
 void Server::begin_extended() {
   if (unsynced_) return;
   // Only at the beginning of a batch a Close cannot be skipped because of an earlier error in it.
@@ -386,7 +404,7 @@ void Server::close(std::string_view reason) {
     client_ = nullptr;
     client.server_lost(
         {sqlstate::kConnectionFailure, std::string("server connection lost: ") + std::string(reason), "", ""},
-        told_client_of_end_);
+        told_client_of_end_ || in_message_to_client());
   }
   pool_.server_closed(*this, was_logging_in);
 }

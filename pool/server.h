@@ -77,6 +77,8 @@ class Server final : public ByteStream::Events {
   bool skipping_until_sync() const { return skipping_until_sync_; }
   bool copying_in() const { return copying_in_; }
   void copy_in_ended() { copying_in_ = false; }
+  /// Whether a message has gone to the client only in part: nothing else can be said to it then.
+  bool in_message_to_client() const { return body_remaining_ > 0 && !swallow_body_; }
   bool nothing_outstanding() const { return outstanding_.empty(); }
   /// More is outstanding than a client may have: it must wait for answers before it may ask for more.
   bool too_much_outstanding() const { return outstanding_.size() >= kOutstandingMax; }
@@ -85,9 +87,15 @@ class Server final : public ByteStream::Events {
   /// Makes sure that the server knows the statement when it comes to what is written next.
   void ensure_prepared(const StatementPtr& statement);
   void send_parse(const Statement& statement, OutstandingRequest request);
+  /// Lets the server say itself what it thinks of a Parse for a statement that it has.
+  void prepare_again(const StatementPtr& statement);
   ServerStatements& statements() { return statements_; }
   /// The statement was prepared in an earlier batch whose answer is still out: whoever needs it waits.
   bool in_doubt(const StatementPtr& statement) const { return statements_.in_doubt(statement, batch_); }
+  /// Whether ParseComplete can be promised for a statement that it has: no earlier batch is unanswered, which might
+  /// leave a failed transaction behind.
+  bool can_promise() const;
+  bool in_failed_transaction() const { return transaction_status_ == 'E'; }
   /// For a Parse that is about to be sent.
   void will_prepare(const StatementPtr& statement) { statements_.add(statement, batch_); }
   /// Gives the server back if everything has been answered and the pool's mode allows it; returns whether it did.
