@@ -20,6 +20,15 @@ constexpr const char* kSchema =
 
 constexpr const char* kTheEnd = "that was all";
 
+/// The text without what stands between quotes behind `prepared statement`. Where a client has two names for the same
+/// statement, or has closed the name meanwhile, the pooler cannot tell which one the client has used.
+std::string without_statement_names(std::string text) {
+  constexpr std::string_view kBefore = "prepared statement \"";
+  const size_t at = text.find(kBefore);
+  const size_t end = at == std::string::npos ? at : text.find('"', at + kBefore.size());
+  return end == std::string::npos ? text : text.erase(at + kBefore.size(), end - at - kBefore.size());
+}
+
 /// What may differ between two sessions is taken out: keys, and in errors where in PostgreSQL's source they come from.
 Frame comparable(const Frame& frame) {
   if (frame.type == 'K') return {'K', ""};
@@ -31,7 +40,7 @@ Frame comparable(const Frame& frame) {
                                        fields->hint, fields->position, fields->where}) {
     text += std::string(field) + "|";
   }
-  return {frame.type, text};
+  return {frame.type, without_statement_names(std::move(text))};
 }
 
 /// The messages of each step, for people.

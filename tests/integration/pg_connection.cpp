@@ -51,6 +51,12 @@ PgConnection::PgConnection(const std::string& conninfo)
       notices_.get());
 }
 
+std::string PgConnection::complaints() const {
+  std::string text = error();
+  for (const std::string& notice : *notices_) text += notice;
+  return text;
+}
+
 PgResult PgConnection::exec(const std::string& sql) {
   return PgResult(PQexec(get(), sql.c_str()));
 }

@@ -44,6 +44,8 @@ class PgConnection {
 
   bool connected() const { return PQstatus(get()) == CONNECTION_OK; }
   std::string error() const { return PQerrorMessage(get()); }
+  /// error() and all notices: libpq takes an error that comes while nothing was asked for a notice.
+  std::string complaints() const;
 
   PgResult exec(const std::string& sql);
   /// By the extended protocol; parameters are text.
