@@ -275,7 +275,9 @@ size_t Pool::missing_servers() const {
   const size_t coming = static_cast<size_t>(logging_in_ + checking_);
   const size_t for_waiting = waiting_.size() > coming ? waiting_.size() - coming : 0;
   const size_t minimum = static_cast<size_t>(limits_.min_pool_size);
-  const size_t for_minimum = servers_.size() < minimum ? minimum - servers_.size() : 0;
+  // Clients of other pools who wait for a slot come before servers that nobody waits for.
+  const bool slots_are_short = database_share_->server_waiters.any() || user_share_->server_waiters.any();
+  const size_t for_minimum = servers_.size() < minimum && !slots_are_short ? minimum - servers_.size() : 0;
   return std::max(for_waiting, for_minimum);
 }
 

@@ -308,7 +308,16 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   const auto fields = protocol::decode_error_fields(body);
   const bool fatal =
       fields && (fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic);
-  if (fatal) last_error_ = printable(fields->message);
+  if (fatal) {
+    last_error_ = printable(fields->message);
+    close_when_free_ = true;  // nobody else gets it in what is left of this turn
+    if (client_ != nullptr && pool_.limits().mode != PoolMode::session && transaction_status_ == 'I' &&
+        outstanding_.empty() && !unsynced_) {
+      // It dies right behind its answer. The client has all that it asked for: its connection lives on.
+      swallow(output, header.frame_bytes());
+      return true;
+    }
+  }
   const bool answers_query = !outstanding_.empty() && (outstanding_.front().request == Request::query ||
                                                        outstanding_.front().request == Request::function_call);
   copying_in_ = false;
