@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "pool/client.h"
 #include "pool/pool.h"
@@ -66,6 +67,16 @@ void Client::resume_input() {
 
 size_t Client::process(std::string_view bytes) {
   Input input{bytes};
+  do {
+    go_through(input);
+    if (state_ == ClientState::closed) return bytes.size();
+    // If it had to wait for the answers of a server that it has no more, the next server may take it.
+  } while (give_back_server(input) && std::exchange(stalled_, false));
+  return state_ == ClientState::closed ? bytes.size() : input.position;
+}
+
+void Client::go_through(Input& input) {
+  const std::string_view bytes = input.bytes;
   for (bool going = true; going && input.position < bytes.size();) {
     if (body_remaining_ > 0) {
       pass_body(input);
@@ -81,15 +92,17 @@ size_t Client::process(std::string_view bytes) {
       break;
     }
     going = console_ ? console_message(header, input) : message(header, input);
-    if (state_ == ClientState::closed) return bytes.size();
+    if (state_ == ClientState::closed) return;
   }
-  if (state_ == ClientState::closed) return bytes.size();
-  if (server_ != nullptr) {
-    flush(input);
-    // A message without an answer may have been the last thing that kept the server.
-    if (server_->nothing_outstanding()) server_->release_if_done();
-  }
-  return input.position;
+}
+
+/// Sends what has been gone through; returns whether that was all, and the server went back to its pool.
+bool Client::give_back_server(Input& input) {
+  if (server_ == nullptr) return false;
+  flush(input);
+  if (stalled_) server_->ask_for_answers();
+  // A message without an answer may have been the last thing that kept the server.
+  return server_->nothing_outstanding() && server_->release_if_done();
 }
 
 void Client::pass_body(Input& input) {
@@ -266,7 +279,8 @@ bool Client::parse(const FrameHeader& header, Input& input) {
   if (!input.has_frame(header)) return need_more(header.frame_bytes());
   const std::string_view body = here.substr(0, header.body_bytes());
   const auto message = protocol::decode_parse(body);
-  if (!message) return violate(sqlstate::kProtocolViolation, "invalid Parse message");
+  // The server says what is wrong with it, as it would on a direct connection.
+  if (!message) return forward_extended(Request::parse, header, input);
   if (names().in_doubt(message->name)) return stall();
   if (names().size() >= kNamedStatementsMax) {
     return violate(sqlstate::kConfigurationLimitExceeded, "too many prepared statements");

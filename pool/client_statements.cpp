@@ -23,7 +23,7 @@ void ClientStatements::set(const std::string& name, StatementPtr statement) {
 }
 
 void ClientStatements::change(std::string_view name, StatementPtr statement) {
-  unconfirmed_.push_back({std::string(name), find(name), batch_});
+  unconfirmed_.push_back({std::string(name), find(name), statement, batch_});
   set(unconfirmed_.back().name, std::move(statement));
 }
 
@@ -48,8 +48,11 @@ std::string ClientStatements::name_of(std::string_view server_name) const {
 
 void ClientStatements::clear() {
   names_.clear();
-  // What is unconfirmed stays on the list, to be counted off, but must not come back.
-  for (Change& change : unconfirmed_) change.before = nullptr;
+  // What is unconfirmed was sent behind the query that has just cleared everything, and is still to come.
+  for (Change& change : unconfirmed_) {
+    change.before = find(change.name);
+    set(change.name, change.after);
+  }
 }
 
 }  // namespace bezel::pool

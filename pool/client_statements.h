@@ -42,7 +42,7 @@ class ClientStatements {
  private:
   struct Change {
     std::string name;
-    StatementPtr before;
+    StatementPtr before, after;
     uint64_t batch;
   };
   void set(const std::string& name, StatementPtr statement);

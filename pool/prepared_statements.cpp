@@ -47,8 +47,14 @@ void ServerStatements::remove(const StatementPtr& statement) {
 }
 
 void ServerStatements::clear() {
-  order_.clear();
-  by_id_.clear();
+  for (auto entry = order_.begin(); entry != order_.end();) {
+    if (!entry->confirmed) {
+      ++entry;
+      continue;
+    }
+    by_id_.erase(entry->statement->id);
+    entry = order_.erase(entry);
+  }
 }
 
 StatementPtr ServerStatements::take_overflow(size_t bound) {

@@ -51,6 +51,7 @@ class ServerStatements {
   /// Whether it is there only if an earlier batch than that one succeeds.
   bool in_doubt(const StatementPtr& statement, uint64_t batch) const;
   void remove(const StatementPtr& statement);
+  /// DISCARD ALL, DEALLOCATE ALL: what is not confirmed yet was sent behind it, and stays.
   void clear();
   size_t size() const { return order_.size(); }
   /// Takes out the least recently used one if there are more than `bound` and it is confirmed; nullptr otherwise.

@@ -245,6 +245,13 @@ void Server::send_parse(const Statement& statement, OutstandingRequest request) 
   expect(std::move(request));
 }
 
+void Server::ask_for_answers() {
+  if (!unsynced_ || outstanding_.empty()) return;
+  std::string message;
+  protocol::append_flush(message);
+  stream_->write_copy(message);
+}
+
 bool Server::at_rest() const {
   return outstanding_.empty() && !unsynced_ && !copying_in_ && body_remaining_ == 0 && carry_.empty();
 }
@@ -266,8 +273,10 @@ bool Server::release_if_done() {
   Client& client = *client_;
   client.server_released(!for_login);
   client_ = nullptr;
+  update_reading();
   become_free(pool_.worker().settings().server_reset_query_always);
-  if (for_login) client.resume_input();
+  // What waited for answers of this server goes on with the next one.
+  if (for_login || client.has_kept_input()) client.resume_input();
   return true;
 }
 
@@ -412,8 +421,8 @@ void Server::close(std::string_view reason) {
 ConnectionRow Server::row() const {
   ConnectionRow row;
   row.is_server = true;
-  row.id = id_;
-  row.link = client_ != nullptr ? client_->id() : 0;
+  row.id = shown_id();
+  row.link = client_ != nullptr ? client_->cancel_pid() : 0;
   row.user = pool_.user_name();
   row.database = pool_.database_name();
   switch (state_) {

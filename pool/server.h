@@ -53,6 +53,8 @@ class Server final : public ByteStream::Events {
 
   Pool& pool() { return pool_; }
   uint64_t id() const { return id_; }
+  /// As the console shows it: like a client's, it fits PostgreSQL's int4.
+  uint32_t shown_id() const { return static_cast<uint32_t>(id_ & 0x7fffffff); }
   ServerState state() const { return state_; }
   Client* client() const { return client_; }
   const HostAddress& host() const { return host_; }
@@ -80,6 +82,8 @@ class Server final : public ByteStream::Events {
   /// Whether a message has gone to the client only in part: nothing else can be said to it then.
   bool in_message_to_client() const { return body_remaining_ > 0 && !swallow_body_; }
   bool nothing_outstanding() const { return outstanding_.empty(); }
+  /// The client waits for answers: those of a batch without its Sync yet would stay in PostgreSQL's buffer.
+  void ask_for_answers();
   /// More is outstanding than a client may have: it must wait for answers before it may ask for more.
   bool too_much_outstanding() const { return outstanding_.size() >= kOutstandingMax; }
   /// An extended message of the pooler's making comes next: at the beginning of a batch closes surplus statements.
