@@ -297,6 +297,12 @@ std::vector<Named> prepared_statements() {
        {{Messages().parse("s", "SELECT $1::int").sync()},
         {Messages().query("DEALLOCATE ALL").parse("s", "SELECT $1::text || '!'").append(use), "ZZ"},
         {use}}},
+      {"DEALLOCATE ALL and a Parse of a new name behind it in one go",
+       {{Messages().query("DEALLOCATE ALL").parse("s", "SELECT $1::int").append(use), "ZZ"},
+        {use},
+        {Messages().query("DISCARD ALL").parse("r", "SELECT $1::int").sync(), "ZZ"},
+        {use},
+        {Messages().bind("", "r", {"6"}).execute().sync()}}},
       {"many statements",
        [] {
          Messages all;

@@ -147,7 +147,7 @@ TEST_CASE("a busy server that is terminated takes its client along, with the ser
                "usename = 'app'") == "1";
   });
   observer().run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
-  CHECK(busy.last_result().sqlstate() == "57P01");
+  CHECK(busy.next_result().sqlstate() == "57P01");
   CHECK(other.value("SELECT 'fine'") == "fine");
 }
 
@@ -172,12 +172,12 @@ TEST_CASE("PostgreSQL restarts under idle clients, who notice nothing") {
   server.stop();
   clients[0].send("SELECT 'waited'");
   server.start();
-  CHECK(clients[0].last_result().value() == "waited");
+  CHECK_MESSAGE(clients[0].last_result().value() == "waited", clients[0].complaints());
   for (int i = 1; i < 5; i++) CHECK(clients[i].exec_prepared("s", {"5"}).value() == "6");
   server.kill();
   clients[1].send("SELECT 'waited again'");
   server.start();
-  CHECK(clients[1].last_result().value() == "waited again");
+  CHECK_MESSAGE(clients[1].last_result().value() == "waited again", clients[1].complaints());
   CHECK(clients[2].exec_prepared("s", {"7"}).value() == "8");
 }
 

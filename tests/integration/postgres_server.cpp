@@ -95,6 +95,13 @@ void PostgresServer::kill() {
   process_->signal(SIGCONT);
   process_->wait_for_end();
   observer_.reset();
+  // A process that is a zombie, or gone, has closed its sockets.
+  for (int row = 0; row < backends.rows(); row++) {
+    wait_until("a backend has ended", [&] {
+      const std::string stat = read_file("/proc/" + backends.value(row) + "/stat");
+      return stat.empty() || stat.find(") Z ") != std::string::npos;
+    });
+  }
 }
 
 std::string PostgresServer::conninfo(const std::string& user, const std::string& password,
