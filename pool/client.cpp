@@ -375,8 +375,8 @@ void Client::timer_fired() {
 
 ConnectionRow Client::row() const {
   ConnectionRow row;
-  row.id = id_;
-  row.link = server_ != nullptr ? server_->id() : 0;
+  row.id = cancel_pid();
+  row.link = server_ != nullptr ? server_->shown_id() : 0;
   row.user = user();
   row.database = database();
   row.state = wait_since_us_ != 0 ? "waiting" : state_ == ClientState::login ? "login" : "active";

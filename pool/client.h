@@ -87,6 +87,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void close_quietly(std::string_view reason);
   /// Answers the batch that waits for a server with ERROR 57014 and ReadyForQuery. REQUIRES: state waiting.
   void cancel_while_waiting();
+  /// Ends what the console is waiting for. REQUIRES: state console.
+  void cancel_console_command() { console_->on_cancel(); }
   /// Reads on, or not, whatever the state of things asks for.
   void update_reading();
   bool congested() const { return congested_; }
@@ -123,6 +125,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void answers_came() {
     if (stalled_) resume_input();
   }
+  /// Whether input waits for answers.
+  bool has_kept_input() const { return stalled_ && !carry_.empty(); }
   /// Whether a message of the client is only partly written to the server.
   bool in_message() const { return body_remaining_ > 0 && !discard_body_; }
   ClientStatements* statements() { return statements_.get(); }
@@ -145,6 +149,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void take_input(std::string_view bytes);
   bool held_back() const { return stalled_ || wait_since_us_ != 0 || console_busy_; }
   size_t process(std::string_view bytes);
+  void go_through(Input& input);
+  bool give_back_server(Input& input);
   void flush(Input& input);
   static void pass_over(Input& input, size_t bytes);
   void pass_body(Input& input);

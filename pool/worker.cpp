@@ -257,7 +257,9 @@ void Worker::cancel_here(uint32_t pid, const std::string& secret, std::function<
     return done();
   }
   Server* server = client->server();
-  if (client->state() == ClientState::waiting) {
+  if (client->state() == ClientState::console) {
+    client->cancel_console_command();
+  } else if (client->state() == ClientState::waiting) {
     client->cancel_while_waiting();
   } else if (client->state() == ClientState::active && !server->nothing_outstanding()) {
     return send_cancel(*server, std::move(done));
@@ -351,7 +353,7 @@ void Worker::operate(const OperationRequest& request, std::function<void(std::st
       break;
     case Operation::kill_client: {
       Client* client = find_client(static_cast<uint32_t>(request.client_id & 0x7fffffff));
-      if (client == nullptr || client->id() != request.client_id) return done("client not found");
+      if (client == nullptr || client->cancel_pid() != request.client_id) return done("client not found");
       client->fail({sqlstate::kAdminShutdown, "admin forced disconnect", "", ""});
       return done("");
     }

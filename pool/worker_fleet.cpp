@@ -80,7 +80,7 @@ std::string WorkerFleet::change_flags(const OperationRequest& request) {
     const SettingsPtr now = settings();
     const auto known = directory.databases();
     const bool exists =
-        now->databases.contains(request.database) ||
+        now->databases.contains(request.database) || now->databases.contains("*") ||
         std::any_of(known.begin(), known.end(), [&](const auto& share) { return share->name == request.database; });
     if (!exists) return fmt::format("no such database: {}", request.database);
   }
