@@ -478,7 +478,9 @@ void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
 void ClientLogin::greet() {
   std::string greeting;
   protocol::append_authentication_ok(greeting);
-  for (const ReportedParameters::Entry& entry : pool_->defaults().entries()) {
+  // A reload may just have made the pool forget them.
+  const ReportedParameters& defaults = client_->server_ != nullptr ? client_->server_->defaults() : pool_->defaults();
+  for (const ReportedParameters::Entry& entry : defaults.entries()) {
     const std::string* own = client_->parameters_->find(entry.key);
     protocol::append_parameter_status(greeting, entry.name, own != nullptr ? *own : entry.value);
   }

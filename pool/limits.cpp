@@ -20,17 +20,18 @@ void SlotWaiters::forget(const void* who) {
   any_.store(!waiting_.empty(), std::memory_order_release);
 }
 
-void SlotWaiters::wake_next() {
-  if (!any_.load(std::memory_order_acquire)) return;
+bool SlotWaiters::wake_next() {
+  if (!any_.load(std::memory_order_acquire)) return false;
   std::function<void()> wake;
   {
     const std::lock_guard lock(mutex_);
-    if (waiting_.empty()) return;
+    if (waiting_.empty()) return false;
     wake = std::move(waiting_.front().second);
     waiting_.pop_front();
     any_.store(!waiting_.empty(), std::memory_order_release);
   }
   wake();
+  return true;
 }
 
 std::optional<protocol::ScramKeys> DerivedKeys::find(std::string_view password, std::string_view salt,

@@ -49,8 +49,8 @@ class SlotWaiters {
   /// `wake` runs (on the thread that gives a slot back) once; it must only post to its own worker.
   void wait(const void* who, std::function<void()> wake);
   void forget(const void* who);
-  /// Wakes the one that waits longest, if any.
-  void wake_next();
+  /// Wakes the one that waits longest; false if nobody waits.
+  bool wake_next();
   bool any() const { return any_.load(std::memory_order_acquire); }
 
  private:

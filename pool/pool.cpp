@@ -164,6 +164,11 @@ void Pool::stop_waiting(Client& client) {
 }
 
 void Pool::count_clients() {
+  if (waiting_.empty()) {
+    // Nobody here needs a slot that others hold.
+    database_share_->server_waiters.forget(this);
+    user_share_->server_waiters.forget(this);
+  }
   statistics_->cl_waiting.set(waiting_.size());
   statistics_->cl_active.set(clients_ - std::min(clients_, waiting_.size()));
   statistics_->oldest_wait_since_us.set(waiting_.empty() ? 0
@@ -212,11 +217,11 @@ void Pool::server_login_failed(Server& server, const protocol::ProtocolError& er
   last_login_error_ = error;
   retry_at_us_ = worker_.now_us() + worker_.settings().server_login_retry_us;
   servers_.remove(server);
-  give_slots_back();
+  const bool passed_on = give_slots_back();
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
   if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
-  launch();
+  if (!passed_on || for_waiting() > 0) launch();
 }
 
 void Pool::server_free(Server& server) {
@@ -246,11 +251,12 @@ void Pool::server_closed(Server& server, bool was_logging_in) {
   if (server.end_check()) checking_--;
   idle_.remove(server);
   servers_.remove(server);
-  give_slots_back();
+  const bool passed_on = give_slots_back();
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
   if (servers_.empty()) unused_since_us_ = std::max(unused_since_us_, worker_.now_us());
-  launch();
+  // Who was woken must find the slot; min_pool_size is the janitor's then.
+  if (!passed_on || for_waiting() > 0) launch();
 }
 
 bool Pool::may_shrink() const {
@@ -271,14 +277,17 @@ int Pool::size_limit(int64_t now_us) const {
 }
 
 /// How many more servers would be of use now.
-size_t Pool::missing_servers() const {
+size_t Pool::for_waiting() const {
   const size_t coming = static_cast<size_t>(logging_in_ + checking_);
-  const size_t for_waiting = waiting_.size() > coming ? waiting_.size() - coming : 0;
+  return waiting_.size() > coming ? waiting_.size() - coming : 0;
+}
+
+size_t Pool::missing_servers() const {
   const size_t minimum = static_cast<size_t>(limits_.min_pool_size);
   // Clients of other pools who wait for a slot come before servers that nobody waits for.
   const bool slots_are_short = database_share_->server_waiters.any() || user_share_->server_waiters.any();
   const size_t for_minimum = servers_.size() < minimum && !slots_are_short ? minimum - servers_.size() : 0;
-  return std::max(for_waiting, for_minimum);
+  return std::max(for_waiting(), for_minimum);
 }
 
 void Pool::launch() {
@@ -303,9 +312,19 @@ void Pool::launch() {
 }
 
 bool Pool::take_slots() {
+  if (for_waiting() == 0) return take_free_slots();
   if (!take_slot(database_share_->servers, limits_.max_db_connections, database_share_->server_waiters, true))
     return false;
   if (take_slot(user_share_->servers, limits_.max_user_connections, user_share_->server_waiters, false)) return true;
+  database_share_->servers.give_back();
+  database_share_->server_waiters.wake_next();
+  return false;
+}
+
+/// For min_pool_size: takes them if they are free, and troubles nobody else.
+bool Pool::take_free_slots() {
+  if (!database_share_->servers.take(limits_.max_db_connections)) return false;
+  if (user_share_->servers.take(limits_.max_user_connections)) return true;
   database_share_->servers.give_back();
   database_share_->server_waiters.wake_next();
   return false;
@@ -315,7 +334,7 @@ bool Pool::take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_
   if (slots.take(limit)) return true;
   waiters.wait(this, [&runtime = worker_.runtime(), index = worker_.index(), alive = alive_, this] {
     runtime.post(index, [alive, this] {
-      if (*alive) launch();
+      if (*alive) slot_came_free();
     });
   });
   // A slot may have been given back between the two.
@@ -328,9 +347,17 @@ bool Pool::take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_
   return false;
 }
 
-void Pool::give_slots_back() {
+/// Returns whether another pool was waiting for them.
+bool Pool::give_slots_back() {
   database_share_->servers.give_back();
   user_share_->servers.give_back();
+  const bool of_database = database_share_->server_waiters.wake_next();
+  return user_share_->server_waiters.wake_next() || of_database;
+}
+
+/// This pool was the next to get a slot. If it has no use for it any more, the next one may have.
+void Pool::slot_came_free() {
+  if (for_waiting() > 0) return launch();
   database_share_->server_waiters.wake_next();
   user_share_->server_waiters.wake_next();
 }

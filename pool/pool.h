@@ -117,10 +117,13 @@ class Pool {
   bool serve_beyond_checks(const Client& newcomer);
   void assign(Client& client, Server& server);
   bool take_slots();
-  void give_slots_back();
+  bool take_free_slots();
+  bool give_slots_back();
+  void slot_came_free();
   bool take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_database);
   Counter* gauge(ServerState state);
   void open_server();
+  size_t for_waiting() const;
   size_t missing_servers() const;
   int size_limit(int64_t now_us) const;
   void close_idle_servers(std::string_view reason);
