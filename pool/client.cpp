@@ -231,6 +231,7 @@ void Client::close_stream(std::string_view reason, LogLevel level) {
   }
   leave();
   state_ = ClientState::closed;
+  if (login_) login_->stop();
   if (console_) worker_.bury(std::move(console_));
   stream_.reset();
   worker_.timers().cancel(timer_);

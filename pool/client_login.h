@@ -49,6 +49,8 @@ class ClientLogin {
   void on_bytes(std::string_view bytes);
   /// A server has taken the client's startup parameters (nullptr), or refused them.
   void parameters_applied(const protocol::ProtocolError* error);
+  /// The client is closed: what is being computed for it comes too late.
+  void stop() { stage_ = Stage::ended; }
   /// Refuses the client.
   void fail(const protocol::ProtocolError& error);
 

@@ -401,7 +401,10 @@ void Server::close(std::string_view reason) {
   worker.timers().cancel(timer_);
   pool_.statistics().sv_active_cancel.sub(static_cast<uint64_t>(std::exchange(cancels_in_flight_, 0)));
   const bool was_logging_in = login_ != nullptr;
-  if (login_) worker.bury(std::move(login_));
+  if (login_) {
+    login_->stop();
+    worker.bury(std::move(login_));
+  }
   if (!was_logging_in && client_ == nullptr && at_rest() && transaction_status_ == 'I') {
     std::string terminate;
     protocol::append_terminate(terminate);

@@ -25,6 +25,8 @@ class ServerLogin {
   ServerLogin& operator=(const ServerLogin&) = delete;
 
   void connected();
+  /// The server was closed: what is being computed for it comes too late.
+  void stop() { done_ = true; }
   void on_bytes(std::string_view bytes);
 
   /// No message of a login is longer; a server that sends more is not one.
