@@ -39,6 +39,8 @@ void Connection::send(std::string_view bytes) {
 void Connection::peer_closes(bool reset) {
   if (peer_closed_) return;
   peer_closed_ = true;
+  // Whoever closes without having read everything sends a reset.
+  reset = reset || !to_peer_.empty() || (stream_ != nullptr && stream_->unsent_bytes() > 0);
   reset_ = reset;
   peer_ = nullptr;
   to_peer_.clear();

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace bezel::pool {
@@ -24,9 +25,12 @@ class Invariants {
   void check_end();
 
  private:
+  /// A client in a queue, and since when: one that was served may come again.
+  using Place = std::pair<uint64_t, int64_t>;
+
   /// What a pool looked like after the turn before.
   struct Seen {
-    std::vector<uint64_t> waiting;
+    std::vector<Place> waiting;
     std::set<uint64_t> linked;
     size_t servers = 0;
     int64_t wants_since_us = 0;

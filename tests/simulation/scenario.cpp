@@ -109,7 +109,8 @@ void Scenario::choose_limits(Random& random) {
   if (random.chance(20)) settings->server_check_query = "select check 1 0";
   if (random.chance(15)) settings->server_lifetime_us = random.between(5, 500) * kMillisecond;
   if (random.chance(15)) settings->server_idle_timeout_us = random.between(5, 500) * kMillisecond;
-  settings->server_login_retry_us = random.between(1, 300) * kMillisecond;
+  settings->server_login_retry_us = random.between(30, 300) * kMillisecond;
+  settings->query_wait_timeout_us = 10'000 * kMillisecond;
   settings->max_prepared_statements = random.chance(40) ? static_cast<int>(random.between(1, 3)) : 100;
   if (random.chance(3)) settings->max_prepared_statements = 0;
   settings->application_name_add_host = random.chance(5);

@@ -45,7 +45,8 @@ struct Scenario {
 
   /// Whether a client's connection may end without its doing.
   bool connections_may_end() const {
-    return server_faults || half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0;
+    return server_faults || half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0 ||
+           server_slots < 1000;
   }
   pool::PoolMode mode_of(const std::string& database, const std::string& user) const;
 

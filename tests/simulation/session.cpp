@@ -217,6 +217,7 @@ bool Session::fail(std::string& out, std::string_view state, std::string_view me
     skipping_ = true;
   }
   copying_in_ = false;
+  flush_due_ = true;  // PostgreSQL does not keep errors back
   return false;
 }
 

@@ -40,7 +40,7 @@ class Session {
   // ---- Conversation ----
 
   void feed(Frame frame) { input_.push_back(std::move(frame)); }
-  bool has_work() const { return in_query_ || !input_.empty(); }
+  bool has_work() const { return (in_query_ && !copying_in_) || !input_.empty(); }
   size_t queued_frames() const { return input_.size(); }
   /// Whether the next step executes something, so that it takes time and can be cancelled.
   bool executes_next() const;
