@@ -305,7 +305,7 @@ void Client::prepare(std::string_view name, const StatementPtr& statement, bool 
     // The server answers as it would answer the client: 42P05. Its own name in the message is replaced on the way back.
     server_->ensure_prepared(statement);
     server_->send_parse(*statement, {Request::parse});
-    names().note_taken(name);
+    names().note_taken(name, statement);
     return;
   }
   names().change(name, statement);

@@ -38,8 +38,7 @@ void ClientStatements::take_back(size_t count) {
 }
 
 std::string ClientStatements::name_of(std::string_view server_name) const {
-  const StatementPtr taken = find(taken_name_);
-  if (taken && taken->server_name == server_name) return taken_name_;
+  if (taken_statement_ && taken_statement_->server_name == server_name) return taken_name_;
   for (const auto& [name, statement] : names_) {
     if (statement->server_name == server_name) return name;
   }

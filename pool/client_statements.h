@@ -34,8 +34,10 @@ class ClientStatements {
   std::string name_of(std::string_view server_name) const;
   /// A Parse under a name that is taken was sent: its error is to name this one of the names that a statement may have.
   /// REQUIRES: no such Parse of an earlier batch is unanswered. Within a batch only the first can be answered.
-  void note_taken(std::string_view name) {
-    if (taken_in_batch_ != batch_ + 1) taken_name_ = name;
+  void note_taken(std::string_view name, const StatementPtr& statement) {
+    if (taken_in_batch_ == batch_ + 1) return;
+    taken_name_ = name;
+    taken_statement_ = statement;
     taken_in_batch_ = batch_ + 1;
   }
 
@@ -51,6 +53,7 @@ class ClientStatements {
   std::deque<Change> unconfirmed_;
   uint64_t batch_ = 0;
   std::string taken_name_;
+  StatementPtr taken_statement_;
   uint64_t taken_in_batch_ = 0;  // 1 + the batch
 };
 
