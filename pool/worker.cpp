@@ -43,6 +43,7 @@ Worker::Worker(int index, Runtime& runtime, Shared& shared, SettingsPtr settings
 }
 
 Worker::~Worker() {
+  pending_.clear();  // whoever waits for an operation may be gone already
   close_everything({sqlstate::kAdminShutdown, "the pooler is shut down", "", ""});
   end_turn();
 }
