@@ -104,6 +104,10 @@ Server* Pool::take_idle() {
       server->close("server lifetime over");
       continue;
     }
+    if (!server->between_messages()) {
+      server->close("server is idle in the middle of a message");
+      continue;
+    }
     const bool stale = settings.server_check_delay_us > 0 && !settings.server_check_query.empty() &&
                        worker_.now_us() - server->idle_since_us() >= settings.server_check_delay_us;
     if (!stale) return server;

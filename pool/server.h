@@ -81,6 +81,8 @@ class Server final : public ByteStream::Events {
   void copy_in_ended() { copying_in_ = false; }
   /// Whether a message has gone to the client only in part: nothing else can be said to it then.
   bool in_message_to_client() const { return body_remaining_ > 0 && !swallow_body_; }
+  /// Whether all that has come from PostgreSQL were whole messages.
+  bool between_messages() const { return body_remaining_ == 0 && carry_.empty(); }
   bool nothing_outstanding() const { return outstanding_.empty(); }
   /// The client waits for answers: those of a batch without its Sync yet would stay in PostgreSQL's buffer.
   void ask_for_answers();
@@ -102,6 +104,11 @@ class Server final : public ByteStream::Events {
   bool in_failed_transaction() const { return transaction_status_ == 'E'; }
   /// For a Parse that is about to be sent.
   void will_prepare(const StatementPtr& statement) { statements_.add(statement, batch_); }
+  /// The client has sent a Flush: it may not send a Sync for long.
+  void flush_requested() { flush_requested_ = true; }
+  /// Ends a batch that was flushed, is answered, and has left nothing on this server that its client could miss on
+  /// another.
+  void end_portable_batch();
   /// Gives the server back if everything has been answered and the pool's mode allows it; returns whether it did.
   bool release_if_done();
   /// Reads on, or not, whatever the state of things asks for.
@@ -197,6 +204,8 @@ class Server final : public ByteStream::Events {
   uint64_t body_remaining_ = 0;  // of a frame that streams through
   bool swallow_body_ = false;
   bool unsynced_ = false;             // extended messages since the last Sync
+  bool flush_requested_ = false;      // in this batch
+  bool batch_is_portable_ = true;     // only prepares and describes, by names that the pooler keeps
   uint64_t batch_ = 0;                // counts Syncs
   bool skipping_until_sync_ = false;  // the server skips what it reads, after an error
   bool copying_in_ = false;

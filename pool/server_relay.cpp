@@ -44,6 +44,15 @@ bool needs_whole_frame(const FrameHeader& header) {
 
 }  // namespace
 
+namespace {
+
+/// What PostgreSQL may send without having been asked: ParameterStatus, notices, notifications, and why it goes.
+bool may_come_unasked(char type) {
+  return type == 'S' || type == 'N' || type == 'A' || type == 'E';
+}
+
+}  // namespace
+
 /// The chunk that is being gone through. What stands between `sent` and `position` goes to the client in one piece.
 struct Server::Output {
   std::string_view bytes;
@@ -108,6 +117,10 @@ void Server::pass(Output& output, size_t bytes) {
 }
 
 void Server::frame(const FrameHeader& header, std::string_view body, Output& output) {
+  if (state_ == ServerState::idle && !may_come_unasked(header.type)) {
+    // It would be taken for the answer to what the next client asks.
+    return close("server sent an answer that nobody has asked for");
+  }
   const size_t left = output.bytes.size() - output.position;
   bool swallowed = front_swallows();
   switch (header.type) {
