@@ -247,7 +247,7 @@ TEST_CASE("broken SASL messages") {
                             "n,a=you,n=,r=abc", "n,,m=ext,n=,r=a", "n,,n=,r=a\x01", "n,,r=a", "y,,n=,r=,,,,"}) {
     std::string message;
     bezel::protocol::append_sasl_initial_response(message, "SCRAM-SHA-256", first);
-    CAPTURE(first);
+    INFO(std::string(first));
     CHECK(attempt(message).substr(0, 1) == "E");
   }
   CHECK(attempt(initial + frame_bytes('p', "c=biws,r=nonce,p=AAAA")).substr(0, 1) == "E");

@@ -94,8 +94,8 @@ TEST_CASE("clients of every auth_type, with every kind of secret") {
         Way{"md5", "hashed", md5.c_str(), true}, Way{"md5", "salted", scram.c_str(), true},
         Way{"scram-sha-256", "app", "app-secret", true}, Way{"scram-sha-256", "hashed", md5.c_str(), false},
         Way{"scram-sha-256", "salted", scram.c_str(), true}}) {
-    CAPTURE(way.auth_type);
-    CAPTURE(way.user);
+    INFO(std::string(way.auth_type));
+    INFO(std::string(way.user));
     BezelProcess bezel({.settings = {{"auth_type", way.auth_type}},
                         .databases = {{"app", database_at(server())}},
                         .userlist = line(way.user, way.secret)});
@@ -131,8 +131,8 @@ TEST_CASE("servers of every method") {
                          Way{"password", "hashed", md5, false}, Way{"md5", "hashed", "hashed-secret", true},
                          Way{"md5", "hashed", md5, true}, Way{"scram-sha-256", "app", "app-secret", true},
                          Way{"scram-sha-256", "salted", scram, true}, Way{"password", "salted", scram, false}}) {
-    CAPTURE(way.method);
-    CAPTURE(way.user);
+    INFO(std::string(way.method));
+    INFO(std::string(way.user));
     server().set_hba(std::string("host all all 127.0.0.0/8 ") + way.method);
     BezelProcess bezel(
         {.settings = {{"auth_type", "md5"}, {"query_wait_timeout", "2s"}, {"server_login_retry", "100ms"}},
@@ -184,7 +184,7 @@ TEST_CASE("unknown users cannot be told from wrong passwords") {
     BezelProcess bezel({.settings = {{"auth_type", auth_type}},
                         .databases = {{"app", database_at(server())}},
                         .userlist = line(user, secret)});
-    CAPTURE(auth_type);
+    INFO(std::string(auth_type));
     const std::string wrong_password = refusal(bezel, user, "wrong");
     CHECK(refusal(bezel, "absent", "wrong") == wrong_password);
     CHECK(wrong_password.find("28P01") != std::string::npos);

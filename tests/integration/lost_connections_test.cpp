@@ -77,7 +77,7 @@ TEST_CASE("a client vanishes") {
   };
   for (const Moment& moment : moments) {
     for (const bool reset : {false, true}) {
-      CAPTURE(moment.name);
+      INFO(std::string(moment.name));
       CAPTURE(reset);
       {
         RawClient client(own_address(), bezel.port());
