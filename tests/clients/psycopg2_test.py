@@ -437,6 +437,17 @@ class Settings(unittest.TestCase):
                 self.assertEqual([one(right, f"SHOW {name}") for name in ("TimeZone", "IntervalStyle")],
                                  [zone, "postgres"])
 
+    def test_a_reset_of_one_client_does_not_reach_another(self):
+        """Both have the same startup settings, and the pooler must not believe that the server still has them."""
+        options = "-c search_path=pg_catalog,public -c work_mem=3MB"
+        query = "SELECT current_setting('search_path'), current_setting('work_mem')"
+        with autocommit(options=options) as left, autocommit(options=options) as right:
+            for reset in "RESET ALL", "RESET work_mem", "SELECT 1; RESET ALL; SELECT 2", "DISCARD ALL":
+                run(left, reset)
+                with right.cursor() as cursor:
+                    cursor.execute(query)
+                    self.assertEqual(cursor.fetchone(), ("pg_catalog,public", "3MB"), f"after {reset}")
+
     @not_carried
     def test_unreported_settings_changed_by_sql_follow_their_client(self):
         """No message tells of a change of these."""
