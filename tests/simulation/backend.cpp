@@ -52,6 +52,9 @@ void Backend::on_received(std::string_view bytes) {
   if (stage_ == Stage::first_packet) return first_packet();
   while (auto frame = input_.next()) {
     if (stage_ == Stage::ready) {
+      if (world_.verbose()) {
+        world_.note(fmt::format("backend {} gets {} ({} bytes)", pid_, frame->type, frame->body.size()));
+      }
       session_->feed(std::move(*frame));
     } else if (stage_ != Stage::closed) {
       password(*frame);

@@ -379,7 +379,7 @@ void SimulatedClient::act_later() {
 }
 
 void SimulatedClient::act() {
-  if (world_.failed()) return;
+  if (world_.failed() || leaving_) return;
   Random& random = world_.random();
   if (nothing_due()) {
     if (model_->ended()) return;
@@ -417,6 +417,7 @@ void SimulatedClient::patience() {
 }
 
 void SimulatedClient::send(const std::string& messages) {
+  if (leaving_) return;
   feed_model(messages);
   if (world_.verbose()) {
     FrameCutter cutter;
@@ -425,8 +426,7 @@ void SimulatedClient::send(const std::string& messages) {
   }
   if (world_.scenario().client_faults && world_.random().chance(2)) {
     connection_->send(std::string_view(messages).substr(0, world_.random().below(messages.size())));
-    may_pipeline_ = false;
-    actions_left_ = 0;
+    leaving_ = true;
     world_.after(world_.random().between(0, 5000), World::kNobody, [this] { vanish(); });
     return;
   }

@@ -103,6 +103,7 @@ class SimulatedClient final : public Peer {
   bool may_pipeline_ = true;  // what is under way lets more follow
   bool has_asked_to_cancel_ = false;
   bool act_scheduled_ = false;
+  bool leaving_ = false;     // it has stopped in the middle of a message, and is about to vanish
   bool error_seen_ = false;  // a FATAL: the end must follow
   bool slow_reader_ = false;
   uint64_t progress_ = 0, progress_seen_ = 0;
