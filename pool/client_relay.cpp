@@ -191,7 +191,9 @@ bool Client::message(const FrameHeader& header, Input& input) {
     case 'S':
       return sync(header, input);
     case 'H':
-      return server_ != nullptr ? forward(header, input) : discard(header, input);
+      if (server_ == nullptr) return discard(header, input);
+      server_->flush_requested();
+      return forward(header, input);
     case 'd':
     case 'c':
     case 'f':
@@ -285,29 +287,41 @@ bool Client::parse(const FrameHeader& header, Input& input) {
   if (names().size() >= kNamedStatementsMax) {
     return violate(sqlstate::kConfigurationLimitExceeded, "too many prepared statements");
   }
-  if (!need_server()) return false;
   const StatementPtr existing = names().find(message->name);
   const StatementPtr statement =
       existing ? existing : worker_.statements().intern(body.substr(message->name.size() + 1));
+  if (server_ == nullptr && !existing && statement->proven) {
+    // Nothing to ask a server: one has parsed the same before. A program that waits for this answer in the thread that
+    // drives its transactions too (pgbench -M prepared) would wait for ever for a server that its own clients hold.
+    names().change(message->name, statement);
+    names().confirm();
+    std::string answer;
+    protocol::append_parse_complete(answer);
+    write_copy(answer);
+    pass_over(input, header.frame_bytes());
+    return true;
+  }
+  if (!need_server()) return false;
   if (server_->in_doubt(statement)) return stall();
   if ((existing || server_->statements().has(statement)) && !server_->can_promise()) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
   pool_->statistics().client_parses.add(1);
-  prepare(message->name, statement, existing != nullptr);
+  if (existing) {
+    // The server answers as it would answer the client: 42P05, or what is wrong with the text. Its own name in the
+    // message is replaced on the way back.
+    server_->ensure_prepared(existing);
+    server_->send_parse(*existing, body.substr(message->name.size() + 1), {Request::parse});
+    names().note_taken(message->name, existing);
+  } else {
+    prepare(message->name, statement);
+  }
   pass_over(input, header.frame_bytes());
   return true;
 }
 
-void Client::prepare(std::string_view name, const StatementPtr& statement, bool name_is_taken) {
-  if (name_is_taken) {
-    // The server answers as it would answer the client: 42P05. Its own name in the message is replaced on the way back.
-    server_->ensure_prepared(statement);
-    server_->send_parse(*statement, {Request::parse});
-    names().note_taken(name, statement);
-    return;
-  }
+void Client::prepare(std::string_view name, const StatementPtr& statement) {
   names().change(name, statement);
   if (server_->statements().has(statement)) {
     // In a failed transaction only a statement that ends it can be prepared, and PostgreSQL knows which one does.
@@ -315,7 +329,7 @@ void Client::prepare(std::string_view name, const StatementPtr& statement, bool 
     server_->expect({Request::parse, Answer::forge, true, nullptr});
   } else {
     server_->will_prepare(statement);
-    server_->send_parse(*statement, {Request::parse, Answer::forward, true, statement});
+    server_->send_parse(*statement, statement->definition, {Request::parse, Answer::forward, true, statement});
   }
 }
 
@@ -347,7 +361,7 @@ bool Client::bind(const FrameHeader& header, Input& input) {
   start.append(prefix.portal).push_back('\0');
   start.append(statement->server_name).push_back('\0');
   server_->write_copy(start);
-  server_->expect({Request::bind});
+  server_->expect({Request::bind, Answer::forward, false, statement});
   pass_over(input, kFrameHeaderBytes + prefix.bytes);
   body_remaining_ = header.body_bytes() - prefix.bytes;
   discard_body_ = false;

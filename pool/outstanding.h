@@ -32,7 +32,7 @@ struct OutstandingRequest {
   Answer answer = Answer::forward;
   /// The client's table of names was changed ahead of the answer; an error takes the change back.
   bool changes_names = false;
-  /// parse: what the server has once this succeeds.
+  /// parse: what the server has once this succeeds. bind: what it binds.
   StatementPtr statement = nullptr;
 };
 

@@ -361,7 +361,10 @@ bool Pool::give_slots_back() {
 
 /// This pool was the next to get a slot. If it has no use for it any more, the next one may have.
 void Pool::slot_came_free() {
-  if (for_waiting() > 0) return launch();
+  const int64_t now = worker_.now_us();
+  const bool may_open =
+      !paused() && !closing_ && retry_at_us_ <= now && static_cast<int>(servers_.size()) < size_limit(now);
+  if (may_open && for_waiting() > 0) return launch();
   database_share_->server_waiters.wake_next();
   user_share_->server_waiters.wake_next();
 }

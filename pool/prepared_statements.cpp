@@ -7,13 +7,20 @@ StatementPtr StatementTable::intern(std::string_view definition) {
   const uint64_t id = next_id_;
   next_id_ += step_;
   const auto* made =
-      new Statement{id, std::string(kServerStatementPrefix) + std::to_string(id), std::string(definition)};
+      new Statement{id, std::string(kServerStatementPrefix) + std::to_string(id), std::string(definition), false};
   StatementPtr statement(made, [map = by_definition_](const Statement* gone) {
-    map->erase(gone->definition);
+    // After retire() the entry may be that of its successor.
+    const auto at = map->find(gone->definition);
+    if (at != map->end() && at->first.data() == gone->definition.data()) map->erase(at);
     delete gone;
   });
   by_definition_->emplace(made->definition, statement);
   return statement;
+}
+
+void StatementTable::retire(const StatementPtr& statement) {
+  const auto at = by_definition_->find(statement->definition);
+  if (at != by_definition_->end() && at->first.data() == statement->definition.data()) by_definition_->erase(at);
 }
 
 bool ServerStatements::has(const StatementPtr& statement) {
@@ -31,6 +38,7 @@ void ServerStatements::add(const StatementPtr& statement, uint64_t batch) {
 
 void ServerStatements::confirm(const StatementPtr& statement) {
   const auto at = by_id_.find(statement->id);
+  statement->proven = true;
   if (at != by_id_.end()) at->second->confirmed = true;
 }
 

@@ -19,6 +19,7 @@ struct Statement {
   uint64_t id;
   std::string server_name;  ///< kServerStatementPrefix + id
   std::string definition;   ///< the body of its Parse after the name: text, zero byte, types as they are on the wire
+  mutable bool proven = false;  ///< some server has parsed it
 };
 using StatementPtr = std::shared_ptr<const Statement>;
 
@@ -29,6 +30,9 @@ class StatementTable {
   /// Statements get the ids first_id, first_id + step, ...: tables of several workers never give the same one.
   StatementTable(uint64_t first_id, uint64_t step) : next_id_(first_id), step_(step) {}
   StatementPtr intern(std::string_view definition);
+  /// Its result columns have changed since servers prepared it: whoever prepares the same definition from now on gets
+  /// another statement, which servers do not have yet.
+  void retire(const StatementPtr& statement);
   size_t size() const { return by_definition_->size(); }
 
  private:

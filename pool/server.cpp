@@ -63,6 +63,7 @@ void Server::on_bytes(std::string_view bytes) {
   if (state_ == ServerState::closed) return;
   if (client_ != nullptr) {
     client_->answers_came();
+    end_portable_batch();
     release_if_done();
   } else if (state_ == ServerState::own_query && outstanding_.empty()) {
     own_query_done();
@@ -181,7 +182,18 @@ void Server::expect(OutstandingRequest request) {
     case Request::sync:
       unsynced_ = false;
       skipping_until_sync_ = false;
+      flush_requested_ = false;
+      batch_is_portable_ = true;
       batch_++;
+      break;
+    case Request::parse:
+      unsynced_ = true;
+      if (!request.statement && !request.changes_names) batch_is_portable_ = false;
+      break;
+    case Request::bind:
+    case Request::execute:
+      unsynced_ = true;
+      batch_is_portable_ = false;
       break;
     default:
       unsynced_ = true;
@@ -208,11 +220,23 @@ bool Server::can_promise() const {
 }
 
 void Server::prepare_again(const StatementPtr& statement) {
+  statements_.remove(statement);
+  statements_.add(statement, batch_);
   std::string message;
   protocol::append_close(message, 'S', statement->server_name);
   stream_->write_copy(message);
   expect({Request::close, Answer::swallow});
-  send_parse(*statement, {Request::parse, Answer::forward, true, statement});
+  send_parse(*statement, statement->definition, {Request::parse, Answer::forward, true, statement});
+}
+
+void Server::end_portable_batch() {
+  if (client_ == nullptr || !flush_requested_ || !batch_is_portable_ || !unsynced_) return;
+  if (!outstanding_.empty() || skipping_until_sync_ || copying_in_ || body_remaining_ > 0 || !carry_.empty()) return;
+  if (transaction_status_ != 'I' || client_->in_message() || pool_.limits().mode == PoolMode::session) return;
+  std::string sync;
+  protocol::append_sync(sync);
+  stream_->write_copy(sync);
+  expect({Request::sync, Answer::swallow});
 }
 
 void Server::begin_extended() {
@@ -230,17 +254,17 @@ void Server::begin_extended() {
 void Server::ensure_prepared(const StatementPtr& statement) {
   if (statements_.has(statement)) return;
   statements_.add(statement, batch_);
-  send_parse(*statement, {Request::parse, Answer::swallow, false, statement});
+  send_parse(*statement, statement->definition, {Request::parse, Answer::swallow, false, statement});
 }
 
-void Server::send_parse(const Statement& statement, OutstandingRequest request) {
-  const size_t body_bytes = statement.server_name.size() + 1 + statement.definition.size();
+void Server::send_parse(const Statement& statement, std::string_view definition, OutstandingRequest request) {
+  const size_t body_bytes = statement.server_name.size() + 1 + definition.size();
   const auto declared = __builtin_bswap32(static_cast<uint32_t>(body_bytes + 4));
   std::string start = "P";
   start.append(reinterpret_cast<const char*>(&declared), sizeof declared);
   start.append(statement.server_name).push_back('\0');
   stream_->write_copy(start);
-  stream_->write_copy(statement.definition);
+  stream_->write_copy(definition);
   pool_.statistics().server_parses.add(1);
   expect(std::move(request));
 }

@@ -92,7 +92,8 @@ class Server final : public ByteStream::Events {
   void begin_extended();
   /// Makes sure that the server knows the statement when it comes to what is written next.
   void ensure_prepared(const StatementPtr& statement);
-  void send_parse(const Statement& statement, OutstandingRequest request);
+  /// A Parse under the server's name of `statement`.
+  void send_parse(const Statement& statement, std::string_view definition, OutstandingRequest request);
   /// Lets the server say itself what it thinks of a Parse for a statement that it has.
   void prepare_again(const StatementPtr& statement);
   ServerStatements& statements() { return statements_; }
@@ -170,8 +171,9 @@ class Server final : public ByteStream::Events {
   void emit_forged();
   void drop_front(size_t& changes);
   void drop_until_sync();
-  bool ready_for_query(std::string_view body);
+  bool ready_for_query(std::string_view body, Output& output);
   void command_complete(std::string_view body);
+  void session_was_reset(Output& output);
   bool parameter_status(std::string_view body);
   void copy_in_began();
   bool error_response(const protocol::FrameHeader& header, std::string_view body, Output& output);
@@ -209,7 +211,8 @@ class Server final : public ByteStream::Events {
   uint64_t batch_ = 0;                // counts Syncs
   bool skipping_until_sync_ = false;  // the server skips what it reads, after an error
   bool copying_in_ = false;
-  bool forge_due_ = false;  // forged answers follow the frame at hand
+  bool reset_seen_ = false;  // RESET or DISCARD ALL since the last ReadyForQuery
+  bool forge_due_ = false;   // forged answers follow the frame at hand
   bool in_relay_ = false;
   bool setting_parameters_ = false;  // the oldest query outstanding sets the client's parameters
   bool own_query_failed_ = false;

@@ -26,6 +26,7 @@ constexpr uint32_t kInspectedFrameBytesMax = 64 * 1024;
 
 constexpr std::string_view kDiscardAll{"DISCARD ALL\0", 12};
 constexpr std::string_view kDeallocateAll{"DEALLOCATE ALL\0", 15};
+constexpr std::string_view kReset{"RESET\0", 6};
 
 /// Whether the frame's content matters here, so that all of it must be there.
 bool needs_whole_frame(const FrameHeader& header) {
@@ -36,7 +37,8 @@ bool needs_whole_frame(const FrameHeader& header) {
     case 'E':
       return header.declared <= kInspectedFrameBytesMax;
     case 'C':
-      return header.body_bytes() == kDiscardAll.size() || header.body_bytes() == kDeallocateAll.size();
+      return header.body_bytes() == kDiscardAll.size() || header.body_bytes() == kDeallocateAll.size() ||
+             header.body_bytes() == kReset.size();
     default:
       return false;
   }
@@ -128,7 +130,7 @@ void Server::frame(const FrameHeader& header, std::string_view body, Output& out
     case 'd':
       break;
     case 'Z':
-      swallowed = ready_for_query(body);
+      swallowed = ready_for_query(body, output);
       break;
     case '1':
       answered(Request::parse);
@@ -182,7 +184,7 @@ bool Server::front_swallows() {
 void Server::answered(Request request) {
   if (outstanding_.empty() || outstanding_.front().request != request) return;
   if (outstanding_.front().changes_names && client_ != nullptr) client_->statements()->confirm();
-  if (outstanding_.front().statement) statements_.confirm(outstanding_.front().statement);
+  if (request == Request::parse && outstanding_.front().statement) statements_.confirm(outstanding_.front().statement);
   outstanding_.pop();
   skip_unanswered();
 }
@@ -212,7 +214,7 @@ void Server::emit_forged() {
 /// Forgets the oldest request, which the server has not carried out.
 void Server::drop_front(size_t& changes) {
   const OutstandingRequest& request = outstanding_.front();
-  if (request.statement) statements_.remove(request.statement);
+  if (request.request == Request::parse && request.statement) statements_.remove(request.statement);
   if (request.changes_names) changes++;
   outstanding_.pop();
 }
@@ -226,7 +228,7 @@ void Server::drop_until_sync() {
 }
 
 /// Returns whether the client must not see it.
-bool Server::ready_for_query(std::string_view body) {
+bool Server::ready_for_query(std::string_view body, Output& output) {
   const auto status = protocol::decode_ready_for_query(body);
   if (!status) {
     close("server sent an invalid ReadyForQuery");
@@ -261,18 +263,39 @@ bool Server::ready_for_query(std::string_view body) {
     parameter_error_.reset();
     return true;
   }
+  // Since version 14 PostgreSQL reports what has changed just before this message.
+  if (std::exchange(reset_seen_, false)) session_was_reset(output);
   client_->request_done();
   return false;
 }
 
 void Server::command_complete(std::string_view body) {
-  if (body == kDiscardAll) {
-    parameters_ = pool_.worker().parameters().empty();
-  } else if (body != kDeallocateAll) {
-    return;
-  }
+  // The pooler's own RESETs are part of what sets the client's parameters.
+  reset_seen_ = reset_seen_ || ((body == kDiscardAll || body == kReset) && !front_swallows());
+  if (body != kDiscardAll && body != kDeallocateAll) return;
   statements_.clear();
   if (client_ != nullptr && client_->statements() != nullptr) client_->statements()->clear();
+}
+
+/// RESET gives the client the values of its startup back. The server has none of them any more, whether it told or not.
+void Server::session_was_reset(Output& output) {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const auto& value : parameters_->values) {
+    if (defaults_.find(value.first) != nullptr) values.push_back(value);
+  }
+  parameters_ = pool_.worker().parameters().intern(values);
+  if (client_ == nullptr || client_->is_logging_in()) return;
+  std::string news;
+  for (const auto& [key, value] : client_->startup_parameters()->values) {
+    if (parameters_->find(key) != nullptr) continue;
+    values.emplace_back(key, value);
+    for (const ReportedParameters::Entry& entry : defaults_.entries()) {
+      if (entry.key == key) protocol::append_parameter_status(news, entry.name, value);
+    }
+  }
+  client_->set_parameters(pool_.worker().parameters().intern(std::move(values)));
+  flush(output);
+  client_->write_copy(news);
 }
 
 /// Returns whether the client must not see it.
@@ -294,7 +317,8 @@ bool Server::parameter_status(std::string_view body) {
   if (client_ == nullptr) return true;  // a rollback or reset of ours has undone what a client had set
   const std::string* before = client_->parameters()->find(key);
   const bool client_knows = before != nullptr && *before == parameter->value;
-  client_->set_parameters(parameters_);
+  client_->set_parameters(is_default ? table.without(client_->parameters(), key)
+                                     : table.with(client_->parameters(), key, parameter->value));
   if (client_->is_logging_in()) return true;
   // While the pooler sets what the client has already, there is nothing to tell; RESETs for it are no news either.
   return front_swallows() && (client_knows || (is_default && before == nullptr));
@@ -324,8 +348,10 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   if (fatal) {
     last_error_ = printable(fields->message);
     close_when_free_ = true;  // nobody else gets it in what is left of this turn
-    if (client_ != nullptr && pool_.limits().mode != PoolMode::session && transaction_status_ == 'I' &&
-        outstanding_.empty() && !unsynced_) {
+    // In session mode the server is the client's for good, unless it was only lent for the login.
+    const bool is_kept =
+        client_ != nullptr && pool_.limits().mode == PoolMode::session && client_->state() == ClientState::active;
+    if (client_ != nullptr && !is_kept && transaction_status_ == 'I' && outstanding_.empty() && !unsynced_) {
       // It dies right behind its answer. The client has all that it asked for: its connection lives on.
       swallow(output, header.frame_bytes());
       return true;
@@ -337,6 +363,10 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   if (answers_query && front_swallows() && !fatal) {
     own_error(fields ? &*fields : nullptr);
     return false;
+  }
+  if (fields && fields->sqlstate == sqlstate::kFeatureNotSupported && fields->routine == "RevalidateCachedQuery" &&
+      !outstanding_.empty() && outstanding_.front().request == Request::bind && outstanding_.front().statement) {
+    pool_.worker().statements().retire(outstanding_.front().statement);
   }
   // Also when it was a Parse of the pooler's that failed: the client's Bind fails with it, and the client is told why.
   if (!answers_query && !fatal) drop_until_sync();
