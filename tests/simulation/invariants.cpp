@@ -69,8 +69,8 @@ void Invariants::check_servers(Pool& pool, const Seen& seen) {
     if (!linked.insert(client).second) world_.fail("a client has two servers");
     if (client->server() != &server) world_.fail(fmt::format("server {} and its client disagree", server.id()));
     const pool::ClientState state = client->state();
-    // A notice that has come only in part may keep a server that was lent for a login a little longer.
-    const bool lent = state == pool::ClientState::idle && world_.scenario().async_notices;
+    // A message that has come only in part may keep a server that was lent for a login a little longer.
+    const bool lent = state == pool::ClientState::idle;
     if (state != pool::ClientState::active && state != pool::ClientState::login && !lent) {
       world_.fail(fmt::format("client {} has a server without being active", client->id()));
     }
