@@ -28,7 +28,7 @@ void Client::attach(StreamPtr stream, std::unique_ptr<ClientLogin> login) {
   login_ = std::move(login);
   connected_wall_us_ = login_->connected_wall_us();
   idle_since_us_ = worker_.now_us();
-  parameters_ = startup_parameters_ = worker_.parameters().empty();
+  parameters_ = worker_.parameters().empty();
   arm_timer();
   login_->start(*this, worker_);
 }

@@ -110,8 +110,6 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void write_copy(std::string_view bytes) { stream_->write_copy(bytes); }
   const ParameterSetPtr& parameters() const { return parameters_; }
   void set_parameters(ParameterSetPtr parameters) { parameters_ = std::move(parameters); }
-  /// What it had when its login ended: what RESET goes back to.
-  const ParameterSetPtr& startup_parameters() const { return startup_parameters_; }
   bool is_logging_in() const { return state_ == ClientState::login; }
   /// The server has taken the client's parameters (nullptr) or refused them.
   void parameters_applied(const protocol::ProtocolError* error);
@@ -205,7 +203,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   std::string carry_;            // input that cannot go on yet
   Pool* pool_ = nullptr;
   Server* server_ = nullptr;
-  ParameterSetPtr parameters_, startup_parameters_;
+  ParameterSetPtr parameters_;
   std::unique_ptr<ClientStatements> statements_;
   std::unique_ptr<ClientLogin> login_;
   std::unique_ptr<ConsoleSession> console_;

@@ -476,7 +476,6 @@ void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
 }
 
 void ClientLogin::greet() {
-  client_->startup_parameters_ = client_->parameters_;
   std::string greeting;
   protocol::append_authentication_ok(greeting);
   // A reload may just have made the pool forget them.

@@ -20,6 +20,12 @@ void SlotWaiters::forget(const void* who) {
   any_.store(!waiting_.empty(), std::memory_order_release);
 }
 
+bool SlotWaiters::has(const void* who) const {
+  if (!any()) return false;
+  const std::lock_guard lock(mutex_);
+  return std::any_of(waiting_.begin(), waiting_.end(), [who](const auto& entry) { return entry.first == who; });
+}
+
 bool SlotWaiters::wake_next() {
   if (!any_.load(std::memory_order_acquire)) return false;
   std::function<void()> wake;

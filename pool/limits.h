@@ -51,10 +51,11 @@ class SlotWaiters {
   void forget(const void* who);
   /// Wakes the one that waits longest; false if nobody waits.
   bool wake_next();
+  bool has(const void* who) const;
   bool any() const { return any_.load(std::memory_order_acquire); }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::atomic<bool> any_{false};
   std::deque<std::pair<const void*, std::function<void()>>> waiting_;
 };

@@ -359,14 +359,13 @@ bool Pool::give_slots_back() {
   return user_share_->server_waiters.wake_next() || of_database;
 }
 
-/// This pool was the next to get a slot. If it has no use for it any more, the next one may have.
+/// This pool was the next to get a slot. If it has no use for it now, or lacks another one too, the next may take it.
 void Pool::slot_came_free() {
-  const int64_t now = worker_.now_us();
-  const bool may_open =
-      !paused() && !closing_ && retry_at_us_ <= now && static_cast<int>(servers_.size()) < size_limit(now);
-  if (may_open && for_waiting() > 0) return launch();
-  database_share_->server_waiters.wake_next();
-  user_share_->server_waiters.wake_next();
+  const size_t before = servers_.size();
+  if (for_waiting() > 0) launch();
+  if (servers_.size() > before) return;
+  if (!database_share_->server_waiters.has(this)) database_share_->server_waiters.wake_next();
+  if (!user_share_->server_waiters.has(this)) user_share_->server_waiters.wake_next();
 }
 
 void Pool::open_server() {

@@ -171,9 +171,9 @@ class Server final : public ByteStream::Events {
   void emit_forged();
   void drop_front(size_t& changes);
   void drop_until_sync();
-  bool ready_for_query(std::string_view body, Output& output);
+  bool ready_for_query(std::string_view body);
   void command_complete(std::string_view body);
-  void session_was_reset(Output& output);
+  void doubt_unreported_parameters();
   bool parameter_status(std::string_view body);
   void copy_in_began();
   bool error_response(const protocol::FrameHeader& header, std::string_view body, Output& output);
@@ -211,8 +211,7 @@ class Server final : public ByteStream::Events {
   uint64_t batch_ = 0;                // counts Syncs
   bool skipping_until_sync_ = false;  // the server skips what it reads, after an error
   bool copying_in_ = false;
-  bool reset_seen_ = false;  // RESET or DISCARD ALL since the last ReadyForQuery
-  bool forge_due_ = false;   // forged answers follow the frame at hand
+  bool forge_due_ = false;        // forged answers follow the frame at hand
   bool in_relay_ = false;
   bool setting_parameters_ = false;  // the oldest query outstanding sets the client's parameters
   bool own_query_failed_ = false;

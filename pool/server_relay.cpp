@@ -130,7 +130,7 @@ void Server::frame(const FrameHeader& header, std::string_view body, Output& out
     case 'd':
       break;
     case 'Z':
-      swallowed = ready_for_query(body, output);
+      swallowed = ready_for_query(body);
       break;
     case '1':
       answered(Request::parse);
@@ -228,7 +228,7 @@ void Server::drop_until_sync() {
 }
 
 /// Returns whether the client must not see it.
-bool Server::ready_for_query(std::string_view body, Output& output) {
+bool Server::ready_for_query(std::string_view body) {
   const auto status = protocol::decode_ready_for_query(body);
   if (!status) {
     close("server sent an invalid ReadyForQuery");
@@ -263,39 +263,33 @@ bool Server::ready_for_query(std::string_view body, Output& output) {
     parameter_error_.reset();
     return true;
   }
-  // Since version 14 PostgreSQL reports what has changed just before this message.
-  if (std::exchange(reset_seen_, false)) session_was_reset(output);
   client_->request_done();
   return false;
 }
 
 void Server::command_complete(std::string_view body) {
-  // The pooler's own RESETs are part of what sets the client's parameters.
-  reset_seen_ = reset_seen_ || ((body == kDiscardAll || body == kReset) && !front_swallows());
-  if (body != kDiscardAll && body != kDeallocateAll) return;
+  if (body == kReset) {
+    if (!front_swallows()) doubt_unreported_parameters();
+    return;
+  }
+  if (body == kDiscardAll) {
+    parameters_ = pool_.worker().parameters().empty();
+  } else if (body != kDeallocateAll) {
+    return;
+  }
   statements_.clear();
   if (client_ != nullptr && client_->statements() != nullptr) client_->statements()->clear();
 }
 
-/// RESET gives the client the values of its startup back. The server has none of them any more, whether it told or not.
-void Server::session_was_reset(Output& output) {
-  std::vector<std::pair<std::string, std::string>> values;
-  for (const auto& value : parameters_->values) {
-    if (defaults_.find(value.first) != nullptr) values.push_back(value);
+/// After a RESET of the client's: it is not told of which parameter, and only the reported ones are seen to change. The
+/// others get a value that nobody has, so that they are set anew for whoever comes next.
+void Server::doubt_unreported_parameters() {
+  static const std::string kUnknown(1, '\0');
+  ParameterTable& table = pool_.worker().parameters();
+  const ParameterSetPtr before = parameters_;
+  for (const auto& [key, value] : before->values) {
+    if (defaults_.find(key) == nullptr) parameters_ = table.with(parameters_, key, kUnknown);
   }
-  parameters_ = pool_.worker().parameters().intern(values);
-  if (client_ == nullptr || client_->is_logging_in()) return;
-  std::string news;
-  for (const auto& [key, value] : client_->startup_parameters()->values) {
-    if (parameters_->find(key) != nullptr) continue;
-    values.emplace_back(key, value);
-    for (const ReportedParameters::Entry& entry : defaults_.entries()) {
-      if (entry.key == key) protocol::append_parameter_status(news, entry.name, value);
-    }
-  }
-  client_->set_parameters(pool_.worker().parameters().intern(std::move(values)));
-  flush(output);
-  client_->write_copy(news);
 }
 
 /// Returns whether the client must not see it.
@@ -309,19 +303,18 @@ bool Server::parameter_status(std::string_view body) {
   }
   const std::string key = parameter_key(parameter->name);
   if (!parameter_is_session_state(key)) return client_ == nullptr || client_->is_logging_in();
+  // While the pooler sets what the client has, there is nothing to tell and nothing to learn but a spelling: a RESET on
+  // the way may report values that are set anew right after it.
+  if (client_ != nullptr && setting_parameters_ && front_swallows()) return true;
   // What the client has set away from the default is its own, wherever it goes next.
   const std::string* by_default = defaults_.find(key);
   const bool is_default = by_default != nullptr && *by_default == parameter->value;
   ParameterTable& table = pool_.worker().parameters();
   parameters_ = is_default ? table.without(parameters_, key) : table.with(parameters_, key, parameter->value);
   if (client_ == nullptr) return true;  // a rollback or reset of ours has undone what a client had set
-  const std::string* before = client_->parameters()->find(key);
-  const bool client_knows = before != nullptr && *before == parameter->value;
   client_->set_parameters(is_default ? table.without(client_->parameters(), key)
                                      : table.with(client_->parameters(), key, parameter->value));
-  if (client_->is_logging_in()) return true;
-  // While the pooler sets what the client has already, there is nothing to tell; RESETs for it are no news either.
-  return front_swallows() && (client_knows || (is_default && before == nullptr));
+  return client_->is_logging_in();
 }
 
 /// PostgreSQL waits for data now. Syncs that were sent ahead of them are ignored by it.

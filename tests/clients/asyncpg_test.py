@@ -8,7 +8,7 @@ import unittest
 
 import asyncpg
 
-from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, assert_servers_shared
+from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, assert_servers_shared, not_carried
 
 CLIENTS = 20
 
@@ -422,6 +422,7 @@ class Settings(Case):
         else:
             self.assertTrue(backends["left"] & backends["right"], "the two never shared a server")
 
+    @not_carried
     async def test_the_drivers_pool_resets_to_the_startup_settings(self):
         """asyncpg's own pool sends RESET ALL (and more) when a connection is given back to it."""
         for side in "left", "right", "left":

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, assert_servers_shared
+from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, assert_servers_shared, not_carried
 
 CLIENTS = 20
 
@@ -159,6 +159,7 @@ class Prepared(unittest.TestCase):
             list(executor.map(work, range(CLIENTS)))
         assert_servers_shared(self, backends, CLIENTS)
 
+    @not_carried
     def test_more_statements_than_fit(self):
         """Three times what a server keeps; psycopg itself keeps 100 and sends DEALLOCATE for the rest."""
         with autocommit(prepare_threshold=0) as first, autocommit(prepare_threshold=0) as second:
@@ -190,6 +191,7 @@ class Prepared(unittest.TestCase):
                     connection.execute("SELECT 1 / %s::int", (0,))
                 self.assertEqual(one(connection, "SELECT 8 / %s::int", (2,)), 4)
 
+    @not_carried
     def test_a_new_client_after_a_change_of_the_table(self):
         """A server that prepared SELECT * before the change must not pass its stale plan to a client that came later."""
         query = "SELECT * FROM changing WHERE a = %s"

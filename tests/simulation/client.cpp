@@ -534,8 +534,9 @@ void SimulatedClient::add_extended(std::string& batch, bool may_fail) {
   static constexpr const char* kTexts[] = {"select shared1 1 0", "select shared2 3 50", "select shared3 0 0"};
   const bool parses = name.empty() || random.chance(40);
   const std::string text = !name.empty() && random.chance(90) ? kTexts[random.below(3)]
-                           : may_fail && random.chance(10)    ? "syntax"
-                                                              : statement(may_fail);
+                           : may_fail && random.chance(10) && (name.empty() || model_->status() != 'E')
+                               ? "syntax"
+                               : statement(may_fail);
   if (parses) {
     if (!name.empty() && random.chance(60)) protocol::append_close(batch, 'S', name);
     protocol::append_parse(batch, name, text);

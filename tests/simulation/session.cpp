@@ -585,7 +585,10 @@ bool Session::run_set(const std::vector<std::string>& words, std::string& out) {
     }
   } else {
     const std::string key = lower(unquoted_name(words[1]));
-    if (!defaults_.contains(key)) {
+    if (words[1] == "ALL") {
+      values_ = defaults_;
+      local_before_.clear();
+    } else if (!defaults_.contains(key)) {
       values_.erase(key);
     } else {
       values_[key] = defaults_[key];
