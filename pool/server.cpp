@@ -124,6 +124,7 @@ void Server::login_failed(std::string_view state, std::string_view message) {
   Worker& worker = pool_.worker();
   worker.log(LogLevel::warning, fmt::format("S-{}: {}/{} login to {}:{} failed: {}", id_, pool_.database_name(),
                                             pool_.user_name(), host_.host, host_.port, printable(message)));
+  login_->stop();
   worker.bury(std::move(login_));
   set_state(ServerState::closed);
   worker.timers().cancel(timer_);
