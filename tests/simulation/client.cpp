@@ -97,8 +97,9 @@ void SimulatedClient::start() {
   choose_identity();
   connection_ = world_.connect();
   connection_->set_peer(this);
-  connection_->set_bytewise(random.chance(world_.scenario().bytewise));
-  slow_reader_ = random.chance(15);
+  const bool bytewise = random.chance(world_.scenario().bytewise);
+  connection_->set_bytewise(bytewise);
+  slow_reader_ = !bytewise && random.chance(15);
   if (slow_reader_) connection_->set_window(static_cast<size_t>(random.between(500, 8000)));
   world_.after(kPatienceUs, World::kNobody, [this] { patience(); });
   if (random.chance(20)) {

@@ -183,7 +183,7 @@ void World::arm_wake(int worker) {
   const int64_t at = std::max(deadline, now_us_ + 1);
   if (state.wake_at_us > now_us_ && state.wake_at_us <= at) return;
   state.wake_at_us = at;
-  events_.push({at, sequence_++, worker, [] {}});
+  events_.push({at, sequence_++, worker, [&state] { state.wake_at_us = 0; }});
 }
 
 void World::step() {
