@@ -119,6 +119,15 @@ Differential::Differential(std::map<std::string, std::string> further) {
   for (const auto& [key, value] : further) settings[key] = value;
   bezel_ = std::make_unique<BezelProcess>(
       Configuration{.settings = settings, .databases = {{"pooled", database_at(server_)}}});
+  for (const char* database : {"direct", "pooled"}) owners_.push_back(server_.superuser(database));
+  other_ = std::make_unique<PgConnection>(bezel_->conninfo("", "app", "app-secret", "pooled"));
+}
+
+void Differential::empty_tables() {
+  for (PgConnection& owner : owners_) {
+    owner.run("SET lock_timeout = '10s'; DELETE FROM t; DELETE FROM log");
+    owner.run("INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three')");
+  }
 }
 
 std::vector<std::vector<Frame>> Differential::hold(RawClient& peer, const Conversation& conversation, Sending sending,
@@ -142,28 +151,22 @@ std::vector<std::vector<Frame>> Differential::hold(RawClient& peer, const Conver
 }
 
 void Differential::compare(const Conversation& conversation, const std::string& name, uint32_t seed, Sending sending) {
-  const auto empty_tables = [this](const char* database) {
-    PgConnection connection = server_.superuser(database);
-    connection.run("SET lock_timeout = '10s'; DELETE FROM t; DELETE FROM log");
-    connection.run("INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three')");
-  };
-  empty_tables("direct");
-  empty_tables("pooled");
+  empty_tables();
   RawClient direct(own_address(), server_.port());
   direct.log_in("app", "", "direct");
   const auto expected = hold(direct, conversation, Sending::whole, [] {});
 
   RawClient pooled(own_address(), bezel_->port());
   pooled.log_in("app", "", "pooled");
-  PgConnection other(bezel_->conninfo("", "app", "app-secret", "pooled"));
   std::mt19937 random(seed);
   bool holding = false;
   const auto disturb = [&] {
     if (random() % 2 == 0) return;
-    other.exec(holding ? "COMMIT" : "BEGIN");
+    other_->exec(holding ? "COMMIT" : "BEGIN");
     holding = !holding;
   };
   const auto got = hold(pooled, conversation, sending, disturb);
+  if (holding) other_->exec("COMMIT");
   INFO("conversation: " << name << " (seed " << seed << ")");
   INFO("sent:\n" << listing(conversation));
   INFO("PostgreSQL answers:\n" << listing(expected));

@@ -44,8 +44,12 @@ class Differential {
   std::vector<std::vector<Frame>> hold(RawClient& peer, const Conversation& conversation, Sending sending,
                                        const std::function<void()>& between);
 
+  void empty_tables();
+
   PostgresServer server_;
   std::unique_ptr<BezelProcess> bezel_;
+  std::vector<PgConnection> owners_;     // of the tables, in both databases
+  std::unique_ptr<PgConnection> other_;  // the other client
 };
 
 }  // namespace bezel::integration
