@@ -1,7 +1,11 @@
 #include "integration/bezel_process.h"
 
+#include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "integration/loopback.h"
@@ -39,6 +43,22 @@ BezelProcess::BezelProcess(Configuration configuration) : port_(next_port()), pa
     if (!process_->running()) throw std::runtime_error("Bezel has ended: " + log());
     return log().find(" serves with ") != std::string::npos;
   });
+}
+
+BezelProcess::~BezelProcess() {
+  if (!process_) return;
+  console_.reset();
+  process_->signal(SIGQUIT);
+  const bool ended_well = process_->wait_for_end() == 0;
+  const std::string text = log();
+  const bool clean = text.find("Sanitizer") == std::string::npos && text.find("runtime error:") == std::string::npos;
+  if (doctest::is_running_in_test) {
+    CHECK_MESSAGE((ended_well && clean), text);
+  } else if (!ended_well || !clean) {
+    // One that several test cases have shared ends after the last of them.
+    std::fprintf(stderr, "Bezel did not end well:\n%s\n", text.c_str());
+    std::_Exit(1);
+  }
 }
 
 void BezelProcess::write_configuration(const Configuration& configuration) {

@@ -37,6 +37,9 @@ class BezelProcess {
  public:
   /// Returns when it listens. Throws std::runtime_error, with its log, when it ends instead.
   explicit BezelProcess(Configuration configuration = {});
+  /// Tells it to end at once, unless it has ended. It must do so with status 0, and have said nothing that a sanitizer
+  /// says: otherwise the running test case fails, or else the whole process.
+  ~BezelProcess();
 
   uint16_t port() const { return port_; }
   std::string conninfo(const std::string& further = "", const std::string& user = "app",
