@@ -135,14 +135,14 @@ bool Pool::acquire(Client& client) {
   statistics_->client_waits.add(1);
   client.began_to_wait();
   count_clients();
-  if (serve_beyond_checks(client)) return true;
+  if (serve_beyond_checks(&client)) return true;
   launch();
   return false;
 }
 
 /// Those who wait already wait for servers that are being checked: another idle one is for the next of them. Returns
 /// whether `newcomer` got one; the others go on at once.
-bool Pool::serve_beyond_checks(const Client& newcomer) {
+bool Pool::serve_beyond_checks(const Client* newcomer) {
   while (!paused() && !idle_.empty() && waiting_.size() > static_cast<size_t>(checking_)) {
     Server* server = take_idle();
     if (server == nullptr) continue;
@@ -150,7 +150,7 @@ bool Pool::serve_beyond_checks(const Client& newcomer) {
     waiting_.remove(first);
     count_clients();
     assign(first, *server);
-    if (&first == &newcomer) return true;
+    if (&first == newcomer) return true;
     first.server_assigned();
   }
   return false;
@@ -259,6 +259,8 @@ void Pool::server_closed(Server& server, bool was_logging_in) {
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
   if (servers_.empty()) unused_since_us_ = std::max(unused_since_us_, worker_.now_us());
+  // It may have been the one that was being checked for somebody.
+  serve_beyond_checks(nullptr);
   // Who was woken must find the slot; min_pool_size is the janitor's then.
   if (!passed_on || for_waiting() > 0) launch();
 }

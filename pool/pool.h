@@ -114,7 +114,7 @@ class Pool {
  private:
   bool paused() const { return database_share_->paused.load(std::memory_order_relaxed); }
   Server* take_idle();
-  bool serve_beyond_checks(const Client& newcomer);
+  bool serve_beyond_checks(const Client* newcomer);
   void assign(Client& client, Server& server);
   bool take_slots();
   bool take_free_slots();

@@ -226,7 +226,7 @@ void Server::prepare_again(const StatementPtr& statement) {
   std::string message;
   protocol::append_close(message, 'S', statement->server_name);
   stream_->write_copy(message);
-  expect({Request::close, Answer::swallow});
+  expect({Request::close, Answer::swallow, false, statement});
   send_parse(*statement, statement->definition, {Request::parse, Answer::forward, true, statement});
 }
 

@@ -198,6 +198,7 @@ class Server final : public ByteStream::Events {
   std::string cancel_secret_;
   int32_t backend_pid_ = 0;
   ServerStatements statements_;
+  StatementPtr still_prepared_;  // its Close was just skipped after an error
   char transaction_status_ = 'I';
 
   // The conversation.

@@ -215,7 +215,15 @@ void Server::emit_forged() {
 /// Forgets the oldest request, which the server has not carried out.
 void Server::drop_front(size_t& changes) {
   const OutstandingRequest& request = outstanding_.front();
-  if (request.request == Request::parse && request.statement) statements_.remove(request.statement);
+  if (request.request == Request::close && request.statement) still_prepared_ = request.statement;
+  if (request.request == Request::parse && request.statement) {
+    // A Parse that was to follow a Close of ours: if both were skipped, the server has the statement as before.
+    if (std::exchange(still_prepared_, nullptr) == request.statement) {
+      statements_.confirm(request.statement);
+    } else {
+      statements_.remove(request.statement);
+    }
+  }
   if (request.changes_names) changes++;
   outstanding_.pop();
 }
