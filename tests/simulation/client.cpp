@@ -432,6 +432,11 @@ void SimulatedClient::send(const std::string& messages) {
     return;
   }
   connection_->send(messages);
+  if (world_.scenario().cancels && world_.random().chance(15)) {
+    world_.after(world_.random().between(50, 3000), World::kNobody, [this] {
+      if (stage_ == Stage::running && !error_seen_) cancel(world_.random().chance(85));
+    });
+  }
 }
 
 void SimulatedClient::feed_model(const std::string& messages) {
