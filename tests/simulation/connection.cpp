@@ -63,7 +63,8 @@ void Connection::schedule_to_pooler() {
 
 void Connection::deliver_to_pooler() {
   to_pooler_scheduled_ = false;
-  if (stream_ == nullptr || released_ || (!stream_->reading() && !reset_)) return;
+  // A stream that was released in this very turn gets no events any more.
+  if (stream_ == nullptr || stream_->released() || (!stream_->reading() && !reset_)) return;
   if (to_pooler_.empty()) {
     if (!peer_closed_ || end_told_) return;
     end_told_ = true;
@@ -221,6 +222,7 @@ void Stream::release() {
 }
 
 void Stream::closed(std::string_view reason) {
+  if (released_) return;
   closed_ = true;
   events_->on_closed(reason);
 }

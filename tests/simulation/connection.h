@@ -113,7 +113,9 @@ class Stream final : public pool::ByteStream {
 
   bool reading() const { return reading_; }
   bool released() const { return released_; }
-  void connected() { events_->on_connected(); }
+  void connected() {
+    if (!released_) events_->on_connected();
+  }
   void received(std::string_view bytes) { events_->on_bytes(bytes); }
   void closed(std::string_view reason);
   /// The end of a turn: sends what can be sent, and tells of congestion.

@@ -234,7 +234,7 @@ void World::dialled(std::shared_ptr<Connection> connection, const pool::HostAddr
   }
   if (scenario_.half_dead && random_.chance(5)) return;  // the host does not answer
   after(random_.between(10, 3000), worker, [this, connection] {
-    if (connection->stream() == nullptr) return;
+    if (connection->stream() == nullptr || connection->stream()->released()) return;
     backends_.push_back(std::make_unique<Backend>(*this, connection));
     connection->stream()->connected();
   });
