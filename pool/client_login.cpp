@@ -467,9 +467,10 @@ void ClientLogin::settle_parameters() {
 
 void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
   if (error != nullptr) return fail(*error);
+  const ReportedParameters& defaults = client_->server_ != nullptr ? client_->server_->defaults() : pool_->defaults();
   for (const auto& [key, value] : values_) {
     const std::string* reported = client_->parameters_->find(key);
-    if (reported == nullptr) reported = pool_->defaults().find(key);
+    if (reported == nullptr) reported = defaults.find(key);
     pool_->accept_parameter(key, value, reported != nullptr ? *reported : value);
   }
   greet();

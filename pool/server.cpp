@@ -61,6 +61,7 @@ void Server::on_bytes(std::string_view bytes) {
   }
   in_relay_ = false;
   if (state_ == ServerState::closed) return;
+  if (!last_error_.empty()) return close(last_error_);  // after a FATAL nothing may be said or asked any more
   if (client_ != nullptr) {
     client_->answers_came();
     end_portable_batch();
