@@ -53,7 +53,7 @@ TEST_CASE("PAUSE waits for transactions, closes servers, holds clients; RESUME l
   CHECK(busy.value("SELECT 'goes on'") == "goes on");
   busy.run("COMMIT");
   CHECK(console.last_result().command_tag() == "PAUSE");
-  CHECK(PostgresServer::shared().backend_count("app") == 0);
+  wait_until("the servers are gone", [] { return PostgresServer::shared().backend_count("app") == 0; });
   CHECK(waiting(bezel) == 1);
   PgConnection late(bezel.conninfo());  // logins wait as well, or work: here without a server they work
   CHECK(late.connected());
