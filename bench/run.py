@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import footprint, null_rounds, report  # noqa: E402
+from measure import footprint, null_rounds, pgbench_turns, report  # noqa: E402
 from measure.pgbench_rounds import Comparison  # noqa: E402
 from measure.processes import ChildFailed  # noqa: E402
 from measure.workplace import ROOT, Workplace, find_programs  # noqa: E402
@@ -20,6 +20,7 @@ FULL_CLIENTS = [50, 500, 1000]
 DESCRIPTION = """\
 what to measure:
   quick    pgbench -S at 50 and 1000 clients in two short rounds, memory, start-up, pool fill; under 5 minutes (default)
+  cpu      CPU per transaction, pgbench -S at 50, 500 and 1000 clients; all poolers in turns of less than a second; about 15 minutes
   full     pgbench -S simple, extended, prepared and TPC-B at 50, 500 and 1000 clients, 5 rounds; about 25 minutes
   null     the poolers alone on one core, in front of a server that does no work; with a byte relay as the floor; about 20 minutes
   memory   resident memory with 0, 1000 and 3000 idle clients
@@ -36,10 +37,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", default=["quick"], metavar="WHAT", help="see below; several may be named")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build" / "release", help="where bezel and the target `bench` were built")
     parser.add_argument("--bezel", type=Path, help="the Bezel to measure (default: of the build folder)")
-    parser.add_argument("--rounds", type=int, help="rounds of full (5), null (3), login (3), quick (2)")
+    parser.add_argument("--rounds", type=int, help="rounds of cpu (3), full (5), null (3), login (3), quick (2)")
     parser.add_argument("--seconds", type=int, help="seconds of each run, the first of which does not count (full: 6, others: 4)")
-    parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients of full and null (50 500 1000)")
-    parser.add_argument("--modes", nargs="+", choices=["simple", "extended", "prepared", "tpcb"], help="modes of full (all)")
+    parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients of cpu, full and null (50 500 1000)")
+    parser.add_argument("--modes", nargs="+", choices=["simple", "extended", "prepared", "tpcb"], help="modes of cpu and full (all)")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(MEASUREMENTS) - {"all", "report"}
     if unknown:
@@ -67,6 +68,11 @@ def measure_full(place: Workplace, given: argparse.Namespace) -> None:
     Comparison(place, "full", given.rounds or 5, given.seconds or 6, modes, given.clients or FULL_CLIENTS, None).run()
 
 
+def measure_cpu(place: Workplace, given: argparse.Namespace) -> None:
+    modes = given.modes or ["simple", "extended", "prepared"]
+    pgbench_turns.measure(place, "cpu", given.rounds or 3, given.seconds or 6, modes, given.clients or FULL_CLIENTS)
+
+
 def measure_null(place: Workplace, given: argparse.Namespace) -> None:
     null_rounds.measure(place, "null", given.rounds or 3, given.seconds or 4, given.clients or FULL_CLIENTS)
 
@@ -77,6 +83,7 @@ def measure_login(place: Workplace, given: argparse.Namespace) -> None:
 
 MEASUREMENTS = {
     "quick": measure_quick,
+    "cpu": measure_cpu,
     "full": measure_full,
     "null": measure_null,
     "memory": lambda place, _: footprint.measure_memory(place),

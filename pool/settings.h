@@ -18,8 +18,9 @@ enum class PoolMode : uint8_t { session, transaction, statement };
 /// any: like trust, but the user name need not be known and the database must force a user.
 enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256 };
 
-/// io_uring for the sends of a turn: probe the kernel, insist on it (start-up fails without), or never.
-enum class IoUringMode : uint8_t { automatic, on, off };
+/// How the sends of a turn of the event loop reach the kernel in one system call: the best way that it allows, a certain
+/// one (start-up fails without it), or not at all.
+enum class BatchedSends : uint8_t { automatic, io_uring, aio, off };
 
 /// Which of several hosts of a database is tried first: each in turn, or always the first one that works.
 enum class LoadBalanceHosts : uint8_t { round_robin, disable };
@@ -70,7 +71,7 @@ struct Settings {
   std::string metrics_addr = "127.0.0.1";
   uint16_t metrics_port = 0;  ///< 0: no metrics, no health
   int workers = 0;            ///< event loops; 0 (`auto`): as many as the cgroup's CPU quota gives
-  IoUringMode io_uring = IoUringMode::automatic;
+  BatchedSends batched_sends = BatchedSends::automatic;
 
   // Login.
   AuthType auth_type = AuthType::md5;

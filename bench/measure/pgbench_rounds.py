@@ -4,7 +4,7 @@ import sys
 import time
 
 from measure import pgbench, results
-from measure.poolers import BEZEL, BEZEL_PLAIN, DIRECT, PGBOUNCER, Contender, Setup, poolers_of, start, stop
+from measure.poolers import BEZELS, DIRECT, PGBOUNCER, Contender, Setup, poolers_of, start, stop
 from measure.postgres import CONNECTIONS_MAX, PrivatePostgres
 from measure.processes import ChildFailed, DidNotStart
 from measure.workplace import Workplace
@@ -81,7 +81,7 @@ class Comparison:
         for mode in self._modes:
             for clients in self._clients:
                 # Another contender is first each time: none profits from always coming after the same neighbour.
-                for name in rotated([DIRECT, PGBOUNCER, BEZEL, BEZEL_PLAIN], step):
+                for name in rotated([DIRECT, PGBOUNCER, *BEZELS], step):
                     if name in running and can_run(name, mode, clients):
                         self._run_cell({"round": round_number, "mode": mode, "clients": clients, "contender": name}, running[name])
                 step += 1

@@ -1,4 +1,4 @@
-"""The contenders: PgBouncer, Bezel with and without io_uring, the byte relay, and no pooler at all."""
+"""The contenders: PgBouncer, Bezel with each way of sending, the byte relay, and no pooler at all."""
 
 import base64
 import hashlib
@@ -17,6 +17,7 @@ DIRECT = "direct"
 BYTE_RELAY = "byte_relay"
 PGBOUNCER = "pgbouncer"
 BEZEL = "bezel"
+BEZEL_AIO = "bezel_aio"
 BEZEL_PLAIN = "bezel_plain"
 
 LABELS = {
@@ -24,8 +25,13 @@ LABELS = {
     BYTE_RELAY: "byte relay",
     PGBOUNCER: "PgBouncer",
     BEZEL: "Bezel (io_uring)",
+    BEZEL_AIO: "Bezel (aio)",
     BEZEL_PLAIN: "Bezel (plain send)",
 }
+
+# Bezel with each way of sending, by its setting.
+BATCHED_SENDS = {BEZEL: "io_uring", BEZEL_AIO: "aio", BEZEL_PLAIN: "off"}
+BEZELS = tuple(BATCHED_SENDS)
 
 USER = "bench"
 DATABASE = "bench"
@@ -64,7 +70,7 @@ class Contender:
 
 def poolers_of(programs: Programs) -> list[str]:
     """The poolers that can be measured here, PgBouncer first."""
-    return ([PGBOUNCER] if programs.pgbouncer else []) + ([BEZEL, BEZEL_PLAIN] if programs.bezel else [])
+    return ([PGBOUNCER] if programs.pgbouncer else []) + (list(BEZELS) if programs.bezel else [])
 
 
 def scram_secret(password: str) -> str:
@@ -105,10 +111,10 @@ def _pgbouncer_config(settings: dict[str, object], upstream: Upstream) -> str:
     return "\n".join(lines + [f"{name} = {value}" for name, value in settings.items()]) + "\n"
 
 
-def _bezel_config(settings: dict[str, object], upstream: Upstream, io_uring: str) -> str:
+def _bezel_config(settings: dict[str, object], upstream: Upstream, batched_sends: str) -> str:
     settings = settings | {
         "workers": 1,
-        "io_uring": io_uring,
+        "batched_sends": batched_sends,
         "max_prepared_statements": 200,
         "databases": {DATABASE: _conninfo(upstream)},
     }
@@ -135,7 +141,7 @@ def _launch(place: Workplace, name: str, setup: Setup, core: int | None) -> Cont
         child = place.children.start(name, [place.programs.pgbouncer, config], log, user=place.user, core=core)
     else:
         config = place.path("bezel.yaml")
-        config.write_text(_bezel_config(settings, setup.upstream, "on" if name == BEZEL else "off"))
+        config.write_text(_bezel_config(settings, setup.upstream, BATCHED_SENDS[name]))
         child = place.children.start(name, [place.bezel, config], log, user=place.user, core=core,
                                      stop_signal=signal.SIGINT)
     return Contender(name, "127.0.0.1", port, child)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from measure import results
-from measure.poolers import BEZEL, BEZEL_PLAIN, BYTE_RELAY, DIRECT, LABELS, PGBOUNCER
+from measure.poolers import BEZEL, BEZEL_AIO, BEZEL_PLAIN, BEZELS, BYTE_RELAY, DIRECT, LABELS, PGBOUNCER
 from measure.results import Cells, base_of
 from measure.workplace import ROOT
 
@@ -19,6 +19,7 @@ _FAST = {50: 0.72, 500: 0.62, 1000: 0.62}
 _PLAIN = {50: 0.85, 500: 0.75, 1000: 0.75}
 CPU_TARGETS = {
     BEZEL: {"simple": _FAST, "extended": _FAST, "prepared": dict.fromkeys(_FAST, 0.72)},
+    BEZEL_AIO: {"simple": _PLAIN, "extended": _PLAIN, "prepared": _PLAIN},
     BEZEL_PLAIN: {"simple": _PLAIN, "extended": _PLAIN, "prepared": _PLAIN},
 }
 # What the quick measurement brings besides its comparison.
@@ -93,33 +94,56 @@ def _rows(cells: Cells, *names: str) -> list[dict]:
     return [row for row in rows if cells.tried(**row)]
 
 
+def _cpu() -> list[str]:
+    data = results.load("cpu")
+    if not data or not data["cells"]:
+        return []
+    settings = data["settings"]
+    return [
+        "## CPU per transaction",
+        _measured(data),
+        f"User and system time of the pooler's process for one transaction of `pgbench -S`, with PostgreSQL behind it. {settings['rounds']} rounds; in each, every pooler "
+        f"works {settings['seconds']} s in turns of {settings['turn_s']} s. Figures are medians over the rounds; a ratio is the median of the ratios to PgBouncer "
+        "within each round, with the lowest and highest round in parentheses. *: PgBouncer 1.18 has no prepared statements in transaction mode; "
+        "its `-M extended`, measured in the same turns, stands in.",
+        f"Targets at {' / '.join(map(str, _FAST))} clients: with io_uring {_targets(_FAST)} ({CPU_TARGETS[BEZEL]['prepared'][50]} throughout for prepared), "
+        f"without it {_targets(_PLAIN)}.",
+        _cpu_table(Cells(data["cells"])),
+    ]
+
+
 def _cpu_table(cells: Cells) -> str:
     rows = []
     for row in _rows(cells, "mode", "clients"):
-        base = base_of(row)
+        base = row | {"contender": PGBOUNCER}
         line = [MODE_LABELS[row["mode"]], str(row["clients"]), of_runs(cells, "cpu_us", base)]
-        for name in (BEZEL, BEZEL_PLAIN):
+        for name in BEZELS:
             key = row | {"contender": name}
             target = CPU_TARGETS[name].get(row["mode"], {}).get(row["clients"])
-            line += [of_runs(cells, "cpu_us", key), judged(cells.ratios("cpu_us", key, base), target), number(target)]
+            line += [of_runs(cells, "cpu_us", key), judged(cells.ratios("cpu_us", key, base), target)]
         rows.append(line)
-    return table(["pgbench", "clients", "PgBouncer µs", "Bezel io_uring µs", "ratio", "target ≤", "Bezel plain µs", "ratio", "target ≤"], rows)
+    heads = [head for name in BEZELS for head in (f"{LABELS[name]} µs", "ratio")]
+    return table(["pgbench", "clients", "PgBouncer µs", *heads], rows)
 
 
 def _throughput_table(cells: Cells) -> str:
     rows = []
     for row in _rows(cells, "mode", "clients"):
-        for name in (DIRECT, PGBOUNCER, BEZEL, BEZEL_PLAIN):
+        for name in (DIRECT, PGBOUNCER, *BEZELS):
             key = row | {"contender": name}
             if not cells.tried(**key):
                 continue
             tps_ratios, p99_ratios = ([] if name == PGBOUNCER else cells.ratios(figure, key, base_of(row)) for figure in ("tps", "p99_us"))
-            target = 1.0 if name in (BEZEL, BEZEL_PLAIN) and row["clients"] == 1000 else None
+            target = 1.0 if name in BEZELS and row["clients"] == 1000 else None
             rows.append([MODE_LABELS[row["mode"]], str(row["clients"]), LABELS[name], of_runs(cells, "tps", key, 0),
                          milliseconds(cells.median("p50_us", **key)), milliseconds(cells.median("p99_us", **key)),
                          judged(tps_ratios, None), judged(p99_ratios, target),
                          number(cells.median("voluntary", **key)), number(cells.median("involuntary", **key))])
     return table(["pgbench", "clients", "through", "tps", "p50 ms", "p99 ms", "tps ratio", "p99 ratio", "switches, own", "forced"], rows)
+
+
+def _targets(targets: dict[int, float]) -> str:
+    return " / ".join(f"{target:.2f}" for target in targets.values())
 
 
 def _comparison(name: str) -> list[str]:
@@ -128,14 +152,11 @@ def _comparison(name: str) -> list[str]:
         return []
     cells, settings = Cells(data["cells"]), data["settings"]
     return [
-        "## Against PgBouncer, with PostgreSQL",
+        "## Throughput and latency",
         _measured(data),
         f"{settings['rounds']} interleaved rounds of {settings['seconds']} s a run. Figures are medians over the rounds; a ratio is the median of "
         "the ratios to PgBouncer within each round, with the lowest and highest round in parentheses. *: PgBouncer 1.18 has no prepared statements in transaction mode; "
         "its figure for `-M extended` stands in.",
-        "### Pooler's CPU per transaction",
-        _cpu_table(cells),
-        "### Throughput, latency, context switches of the pooler per transaction",
         "A ratio of tps above 1 and of p99 below 1 is better than PgBouncer. *Direct* runs only where PostgreSQL has connections enough.",
         _throughput_table(cells),
     ]
@@ -148,7 +169,7 @@ def _null() -> list[str]:
     cells, settings = Cells(data["cells"]), data["settings"]
     rows = []
     for row in _rows(cells, "transport", "mode", "clients"):
-        for name in (DIRECT, BYTE_RELAY, PGBOUNCER, BEZEL, BEZEL_PLAIN):
+        for name in (DIRECT, BYTE_RELAY, PGBOUNCER, *BEZELS):
             key = row | {"contender": name}
             if not cells.tried(**key):
                 continue
@@ -177,7 +198,7 @@ def _memory() -> list[str]:
         if "error" in cell:
             rows.append([*line, "**failed**", "–", "–", "–"])
             continue
-        own = cell["contender"] in (BEZEL, BEZEL_PLAIN)
+        own = cell["contender"] in BEZELS
         mib = [cell[f"rss_{count}"] / 2**20 for count in (0, 1000, 3000)]
         rows.append([*line, number(mib[0]), against(mib[1], RSS_1000_TARGET / 2**20 if own else None), number(mib[2]),
                      against(cell["bytes_per_client"], BYTES_PER_CLIENT_TARGET if own else None, 0)])
@@ -195,7 +216,7 @@ def _startup() -> list[str]:
     rows = []
     for row in _rows(cells, "contender"):
         times = [cell["elapsed_ms"] for cell in cells.of(**row)]
-        target = STARTUP_TARGET_MS if row["contender"] in (BEZEL, BEZEL_PLAIN) else None
+        target = STARTUP_TARGET_MS if row["contender"] in BEZELS else None
         rows.append([LABELS[row["contender"]], against(statistics.median(times) if times else None, target, 1), number(max(times, default=None), 1)])
     return ["## Start-up", _measured(data),
             f"From the start of the process to the first answered login, of {data['settings']['starts']} starts. Target: {STARTUP_TARGET_MS} ms.",
@@ -218,7 +239,7 @@ def _fill() -> list[str]:
     cells, settings = Cells(data["cells"]), data["settings"]
     rows = []
     for row in _rows(cells, "contender"):
-        own = row["contender"] in (BEZEL, BEZEL_PLAIN)
+        own = row["contender"] in BEZELS
         rows.append([LABELS[row["contender"]], number(cells.median("pool_full_ms", **row), 0),
                      worst_fill(cells.tried(**row), FILL_TARGET_MS if own else None),
                      number(cells.median("servers_opened", **row), 0), number(cells.median("all_logged_in_ms", **row), 0),
@@ -252,26 +273,27 @@ def tables(measured: list[str] | None = None) -> str:
     sections = {
         "quick": lambda: _comparison("quick"),
         "full": lambda: _comparison("full"),
+        "cpu": _cpu,
         "null": _null,
         "memory": _memory,
         "startup": _startup,
         "fill": _fill,
         "login": _login,
     }
-    names = measured or [comparison, "null", "memory", "startup", "fill", "login"]
+    names = measured or ["cpu", comparison, "null", "memory", "startup", "fill", "login"]
     if "quick" in names and measured:
         names = dict.fromkeys([*names, *QUICK_PARTS])
     parts = [part for name in names for part in sections[name]()]
-    return "\n\n".join(parts) if parts else "No results yet: run `./dev bench full null memory startup fill login report`."
+    return "\n\n".join(parts) if parts else "No results yet: run `./dev bench cpu full null memory startup fill login report`."
 
 
 def _plot_bars(axes, cells: Cells) -> None:
     rows = [row for row in _rows(cells, "mode", "clients") if row["mode"] in CPU_TARGETS[BEZEL]]
-    width = 0.38
-    for offset, name, colour in ((-width / 2, BEZEL, "#2f6f9f"), (width / 2, BEZEL_PLAIN, "#b0b7bd")):
+    width = 0.27
+    for offset, name, colour in ((-width, BEZEL, "#2f6f9f"), (0, BEZEL_AIO, "#7fb0d1"), (width, BEZEL_PLAIN, "#b0b7bd")):
         heights, targets = [], []
         for row in rows:
-            heights.append(cells.ratio("cpu_us", row | {"contender": name}, base_of(row)) or 0)
+            heights.append(cells.ratio("cpu_us", row | {"contender": name}, row | {"contender": PGBOUNCER}) or 0)
             targets.append(CPU_TARGETS[name][row["mode"]].get(row["clients"]))
         positions = [index + offset for index in range(len(rows))]
         bars = axes.bar(positions, heights, width, color=colour, label=LABELS[name])
@@ -284,9 +306,9 @@ def _plot_bars(axes, cells: Cells) -> None:
 
 def plot(path: Path) -> bool:
     """Draws the CPU ratios with the target lines; False when there is no comparison to draw."""
-    data = results.load("full") or results.load("quick")
+    data = results.load("cpu")
     cells = Cells(data["cells"]) if data else None
-    if not cells or not any(cells.of(contender=name) for name in (BEZEL, BEZEL_PLAIN)) or not cells.of(contender=PGBOUNCER):
+    if not cells or not any(cells.of(contender=name) for name in BEZELS) or not cells.of(contender=PGBOUNCER):
         return False
     import matplotlib
 

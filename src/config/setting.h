@@ -84,7 +84,7 @@ struct NamesKind {
 };
 
 using Kind = std::variant<BooleanKind, IntegerKind, PortKind, DurationKind, SizeKind, FileModeKind,
-                          ChoiceKind<pool::AuthType>, ChoiceKind<pool::PoolMode>, ChoiceKind<pool::IoUringMode>,
+                          ChoiceKind<pool::AuthType>, ChoiceKind<pool::PoolMode>, ChoiceKind<pool::BatchedSends>,
                           ChoiceKind<std::string>, TextKind, FileKind, NamesKind>;
 
 struct Setting {

@@ -8,7 +8,7 @@ namespace bezel::config {
 namespace {
 
 using pool::AuthType;
-using pool::IoUringMode;
+using pool::BatchedSends;
 using pool::PoolMode;
 using pool::Settings;
 
@@ -109,6 +109,11 @@ std::vector<Setting> make_table() {
        "Disconnects a client that has not finished its login after this long. 0: never."},
       {"default_pool_size", pooling, at_runtime, connections(&Settings::default_pool_size, 1),
        "How many server connections a pool (one database and one user) may have. A database's or user's `pool_size` "
+      {"batched_sends", listening, at_restart, ChoiceKind<BatchedSends>{&Settings::batched_sends, kBatchedSends},
+       "How data is sent to many connections in one system call, which costs less CPU than a call for each. "
+       "`io_uring` is best, but containers often forbid it; `aio` is Linux's older asynchronous I/O, which they allow. "
+       "With either start-up fails where the kernel does not allow it. `auto`: the best that it allows. `off`: a system "
+       "call for each connection."},
        "comes before it."},
       {"disable_pqexec", pooling, at_runtime, BooleanKind{&Settings::disable_pqexec},
        "Refuses the simple query protocol, in which one message may hold several statements. Clients must then use "
@@ -123,9 +128,6 @@ std::vector<Setting> make_table() {
       {"ignore_startup_parameters", pooling, at_runtime, NamesKind{&Settings::ignore_startup_parameters},
        "Startup parameters of clients that are dropped rather than passed on to the server, such as "
        "`extra_float_digits`. `options` among them drops the unknown parameters inside `options`."},
-      {"io_uring", listening, at_restart, ChoiceKind<IoUringMode>{&Settings::io_uring, kIoUringModes},
-       "Whether data is sent by io_uring, which costs less CPU than a system call per connection. `auto`: where the "
-       "kernel allows it (containers often forbid it). `on`: start-up fails where it does not. `off`: never."},
       {"listen_addr", listening, at_restart,
        TextKind{&Settings::listen_addr, "addresses or names with commas between them, * for all, or nothing",
                 is_address_list, true},

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "src/net/aio_submitter.h"
 #include "src/net/dial.h"
 #include "src/net/plain_submitter.h"
 #include "src/net/uring_submitter.h"
@@ -251,13 +252,27 @@ void EventLoop::flush_round() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Tasks, and the loop's own life.
 
-std::string EventLoop::start_sending(pool::IoUringMode mode) {
-  if (mode == pool::IoUringMode::off) return {};
+std::string EventLoop::start_sending(pool::BatchedSends wanted) {
+  using pool::BatchedSends;
+  std::string all_reasons;
+  const auto use = [&](auto submitter, BatchedSends way, const std::string& why_not) {
+    if (submitter == nullptr) {
+      all_reasons += (all_reasons.empty() ? "" : "; ") + why_not;
+      return false;
+    }
+    submitter_ = std::move(submitter);
+    batched_sends_ = way;
+    return true;
+  };
   std::string why_not;
-  auto submitter = UringSubmitter::make(why_not);
-  uses_io_uring_ = submitter != nullptr;
-  if (uses_io_uring_) submitter_ = std::move(submitter);
-  return why_not;
+  const bool any = wanted == BatchedSends::automatic;
+  if (any || wanted == BatchedSends::io_uring) {
+    if (use(UringSubmitter::make(why_not), BatchedSends::io_uring, why_not)) return {};
+  }
+  if (any || wanted == BatchedSends::aio) {
+    if (use(AioSubmitter::make(why_not), BatchedSends::aio, why_not)) return {};
+  }
+  return all_reasons;
 }
 
 void EventLoop::post(std::function<void()> task) {

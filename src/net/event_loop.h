@@ -35,8 +35,8 @@ class EventLoop {
   ~EventLoop();
 
   void set_client(LoopClient& client) { client_ = &client; }
-  /// "" or why io_uring is not used though it may be; sending works all the same.
-  std::string start_sending(pool::IoUringMode mode);
+  /// "" or why sends are not batched though `wanted` says so; sending works all the same.
+  std::string start_sending(pool::BatchedSends wanted);
   void run();
   void request_stop();
   void post(std::function<void()> task);
@@ -50,7 +50,8 @@ class EventLoop {
   void offload(std::function<void()> work, std::function<void()> done);
   std::vector<std::unique_ptr<Acceptor>>& acceptors() { return acceptors_; }
   size_t connection_count() const { return connections_; }
-  bool uses_io_uring() const { return uses_io_uring_; }
+  /// How sends are batched now; never `automatic`.
+  pool::BatchedSends batched_sends() const { return batched_sends_; }
   const LoopFigures& figures() const { return figures_; }
   /// How long a released stream may take to send what was written, and its peer to close. 5 s unless set.
   void set_linger_us(int64_t linger_us) { linger_us_ = linger_us; }
@@ -120,7 +121,7 @@ class EventLoop {
   uint32_t callbacks_ = 0;
   bool timer_armed_ = false;
   bool idle_armed_ = false;
-  bool uses_io_uring_ = false;
+  pool::BatchedSends batched_sends_ = pool::BatchedSends::off;
   bool stopping_ = false;
   bool closed_ = false;
   bool abandoned_ = false;

@@ -102,12 +102,12 @@ void LoopRuntime::spread(int descriptor, const PeerAddress& peer) {
   loop.post([&loop, owned, peer] { loop.adopt(owned->take(), peer); });
 }
 
-std::string LoopRuntime::start_sending(pool::IoUringMode mode) {
-  const std::string why_not = loop_->start_sending(mode);
+std::string LoopRuntime::start_sending(pool::BatchedSends wanted) {
+  const std::string why_not = loop_->start_sending(wanted);
   if (why_not.empty()) return {};
-  if (mode == pool::IoUringMode::on) return fmt::format("io_uring is on, but cannot be used: {}", why_not);
+  if (wanted != pool::BatchedSends::automatic) return fmt::format("batched_sends: {}", why_not);
   // The same for all workers, so that one says it.
-  if (index_ == 0) log(pool::LogLevel::info, fmt::format("io_uring is not used: {}", why_not));
+  if (index_ == 0) log(pool::LogLevel::info, fmt::format("sends are not batched: {}", why_not));
   return {};
 }
 
@@ -135,8 +135,8 @@ size_t LoopRuntime::connection_count() const {
   return loop_->connection_count();
 }
 
-bool LoopRuntime::uses_io_uring() const {
-  return loop_->uses_io_uring();
+pool::BatchedSends LoopRuntime::batched_sends() const {
+  return loop_->batched_sends();
 }
 
 const LoopFigures& LoopRuntime::figures() const {

@@ -57,8 +57,9 @@ class LoopRuntime final : public pool::Runtime {
   void set_client(LoopClient& client);
   void listen(const ListenSockets& sockets);
 
-  /// Prepares sending, on the thread that will run the loop. "" or an error (io_uring: on, and the kernel refuses).
-  std::string start_sending(pool::IoUringMode mode);
+  /// Prepares sending, on the thread that will run the loop. "" or an error (the kernel refuses
+  /// what `wanted` insists on).
+  std::string start_sending(pool::BatchedSends wanted);
   /// Runs the loop until request_stop(). Then the client's stopping() is called, and what released streams have not
   /// sent is still tried for at most kStopDrainUs.
   void run();
@@ -74,7 +75,8 @@ class LoopRuntime final : public pool::Runtime {
 
   /// Number of connections of this loop, released ones that still send among them. This worker's thread.
   size_t connection_count() const;
-  bool uses_io_uring() const;
+  /// How sends are batched now; never `automatic`.
+  pool::BatchedSends batched_sends() const;
   const LoopFigures& figures() const;
   EventLoop& loop() { return *loop_; }
 

@@ -1,39 +1,21 @@
 #include "src/net/uring_submitter.h"
 
-#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <initializer_list>
 
 #include "src/net/plain_submitter.h"
-#include "src/net/socket_options.h"
+#include "src/net/submitter_trial.h"
 
 namespace bezel::net {
-namespace {
-
-std::string failure(const char* what, int error) {
-  return fmt::format("{}: {}", what, std::strerror(error));
-}
-
-/// A pair of connected sockets, the first of them with a small buffer, on which sending can be tried out.
-bool make_pair(Descriptor& ours, Descriptor& theirs) {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return false;
-  ours = Descriptor(ends[0]);
-  theirs = Descriptor(ends[1]);
-  const int small = 4096;
-  return ::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small) == 0;
-}
-
-}  // namespace
 
 std::unique_ptr<UringSubmitter> UringSubmitter::make(std::string& error) {
   std::unique_ptr<UringSubmitter> made(new UringSubmitter);
   error = made->set_up();
-  if (error.empty()) error = made->try_out();
+  if (error.empty()) error = try_out(*made);
+  if (error.empty() && !made->is_open_) error = "the kernel's io_uring takes no sends";
   if (!error.empty()) return nullptr;
   return made;
 }
@@ -53,43 +35,13 @@ std::string UringSubmitter::set_up() {
     status = io_uring_queue_init(kEntries, &ring_, flags);
     if (status != -EINVAL) break;
   }
-  if (status < 0) return failure("the kernel does not allow io_uring", -status);
+  if (status < 0) return refusal("the kernel does not allow io_uring", -status);
   is_open_ = true;
   if ((ring_.features & IORING_FEAT_CQE_SKIP) == 0) return "the kernel's io_uring is too old (Linux 5.17 is needed)";
   if (!grow()) return "the kernel's io_uring takes no table of descriptors";
   io_uring_register_ring_fd(&ring_);  // only makes it cheaper
   messages_.reserve(kEntries);
   return {};
-}
-
-std::string UringSubmitter::try_out() {
-  Descriptor ours, theirs;
-  if (!make_pair(ours, theirs)) return failure("could not try io_uring out", errno);
-  const std::string much(1024 * 1024, 'x');
-  const iovec all{const_cast<char*>("all"), 3};
-  const iovec pieces[2] = {{const_cast<char*>(much.data()), much.size() / 2},
-                           {const_cast<char*>(much.data()), much.size() / 2}};
-  const int slot = enroll(ours.get());
-  const auto try_one = [&](const iovec* memory, uint32_t count, size_t bytes) {
-    Send send{nullptr, memory, count, ours.get(), slot, bytes, 0};
-    submit_some({&send, 1});
-    return send.result;
-  };
-  std::string problem;
-  char received[4] = "";
-  if (try_one(&all, 1, 3) != 3 || ::recv(theirs.get(), received, 3, MSG_DONTWAIT) != 3) {
-    problem = "the kernel's io_uring does not send at once";
-  }
-  const ssize_t part = try_one(pieces, 2, much.size());
-  if (problem.empty() && (part <= 0 || part >= static_cast<ssize_t>(much.size()))) {
-    problem = "the kernel's io_uring does not report a short send";
-  }
-  if (problem.empty() && try_one(&all, 1, 3) != -EAGAIN)
-    problem = "the kernel's io_uring does not report a full socket";
-  theirs.reset();
-  if (problem.empty() && try_one(&all, 1, 3) != -EPIPE) problem = "the kernel's io_uring does not report a failure";
-  if (slot != Send::kNoSlot) dismiss(slot);
-  return problem;
 }
 
 void UringSubmitter::submit(std::span<Send> sends) {

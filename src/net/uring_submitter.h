@@ -41,7 +41,6 @@ class UringSubmitter final : public Submitter {
 
   /// "" or why not.
   std::string set_up();
-  std::string try_out();
   void submit_some(std::span<Send> sends);
   void stage(Send& send, size_t index);
   /// How many of `count` staged sends the kernel has taken.

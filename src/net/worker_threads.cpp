@@ -20,7 +20,7 @@ WorkerThreads::~WorkerThreads() {
   stop();
 }
 
-std::string WorkerThreads::start(pool::IoUringMode io_uring, const ListenSockets* sockets) {
+std::string WorkerThreads::start(pool::BatchedSends sends, const ListenSockets* sockets) {
   std::vector<std::future<std::string>> prepared;
   std::promise<bool> decision;
   const std::shared_future<bool> go = decision.get_future().share();
@@ -28,10 +28,10 @@ std::string WorkerThreads::start(pool::IoUringMode io_uring, const ListenSockets
     if (sockets != nullptr) runtime->listen(*sockets);
     std::promise<std::string> outcome;
     prepared.push_back(outcome.get_future());
-    threads_.emplace_back([&worker = *runtime, io_uring, go, outcome = std::move(outcome)]() mutable {
+    threads_.emplace_back([&worker = *runtime, sends, go, outcome = std::move(outcome)]() mutable {
       ::pthread_setname_np(::pthread_self(), fmt::format("bezel-worker-{}", worker.index()).c_str());
       // io_uring wants to be set up by the thread that will use it.
-      outcome.set_value(worker.start_sending(io_uring));
+      outcome.set_value(worker.start_sending(sends));
       if (go.get()) worker.run();
     });
   }

@@ -26,7 +26,7 @@ class WorkerThreads {
 
   /// Starts all threads, which accept from `sockets` (null: none) as soon as they run. REQUIRES: every runtime has its
   /// client; `sockets` outlives stop(). Returns "" or why not; then nothing runs.
-  std::string start(pool::IoUringMode io_uring, const ListenSockets* sockets);
+  std::string start(pool::BatchedSends sends, const ListenSockets* sockets);
   /// Asks all loops to stop and waits for them. Bounded by LoopRuntime::kStopDrainUs and by what offloaded work takes.
   void stop();
 

@@ -36,6 +36,14 @@ void raise_file_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+const char* sends_text(pool::BatchedSends sends) {
+  switch (sends) {
+    case pool::BatchedSends::io_uring: return "sends batched by io_uring";
+    case pool::BatchedSends::aio: return "sends batched by asynchronous I/O";
+    default: return "sends not batched";
+  }
+}
+
 }  // namespace
 
 Daemon::Daemon(std::string configuration_file, pool::SettingsPtr settings)
@@ -59,8 +67,8 @@ int Daemon::run() {
   }
   const pool::SettingsPtr settings = fleet_->settings();
   log_.write(LogLevel::info,
-             fmt::format("bezel {} serves with {} worker{}, {} io_uring", version(), threads_->size(),
-                         threads_->size() == 1 ? "" : "s", threads_->runtime(0).uses_io_uring() ? "with" : "without"));
+             fmt::format("bezel {} serves with {} worker{}, {}", version(), threads_->size(),
+                         threads_->size() == 1 ? "" : "s", sends_text(threads_->runtime(0).batched_sends())));
   uv_run(&loop_, UV_RUN_DEFAULT);
   stop();
   log_.write(LogLevel::info, "bezel has ended");
@@ -90,7 +98,7 @@ std::string Daemon::start() {
   watch_signals();
   if (std::string error = sockets_.open(settings, workers, log); !error.empty()) return error;
   if (std::string error = write_pidfile(); !error.empty()) return error;
-  if (std::string error = threads_->start(settings.io_uring, &sockets_); !error.empty()) return error;
+  if (std::string error = threads_->start(settings.batched_sends, &sockets_); !error.empty()) return error;
   return start_metrics();
 }
 

@@ -175,9 +175,9 @@ TEST_CASE("pidfile and logfile") {
   CHECK(read_file(folder.path_of("pid")) == "");
 }
 
-TEST_CASE("both ways of sending") {
-  for (const char* mode : {"off", "auto"}) {
-    BezelProcess bezel({.settings = {{"io_uring", mode}}});
+TEST_CASE("every way of sending") {
+  for (const char* mode : {"off", "aio", "auto"}) {
+    BezelProcess bezel({.settings = {{"batched_sends", mode}}});
     PgConnection client = bezel.connect();
     CHECK(client.value("SELECT length(repeat('x', 5000000))") == "5000000");
     CHECK(client.value("SELECT repeat('x', 5000000)").size() == 5000000);

@@ -99,7 +99,7 @@ bool talk(int end, uint32_t seed, size_t bytes, bool vanishes, bool may_be_left)
 }
 
 TEST_CASE("net: streams that echo, wander between workers, vanish and are left: every byte comes back in order") {
-  for (const pool::IoUringMode mode : sending_modes()) {
+  for (const pool::BatchedSends mode : sending_modes()) {
     CAPTURE(static_cast<int>(mode));
     constexpr uint32_t kStreams = 24;
     constexpr size_t kBytes = 300'000;

@@ -8,8 +8,8 @@ namespace bezel::net {
 namespace {
 
 /// Runs a test once for each way of sending.
-void for_each_mode(const std::function<void(pool::IoUringMode)>& test) {
-  for (const pool::IoUringMode mode : sending_modes()) {
+void for_each_mode(const std::function<void(pool::BatchedSends)>& test) {
+  for (const pool::BatchedSends mode : sending_modes()) {
     CAPTURE(static_cast<int>(mode));
     test(mode);
   }
@@ -47,7 +47,7 @@ class Feeder {
 };
 
 TEST_CASE("net: megabytes both ways at once through small socket buffers, in order and complete") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     for (const bool over_tcp : {false, true}) {
       CAPTURE(over_tcp);
       TestLoops loops(1, mode);
@@ -93,7 +93,7 @@ TEST_CASE("net: megabytes both ways at once through small socket buffers, in ord
 }
 
 TEST_CASE("net: a stream whose peer does not read is congested once, and drained once when it does") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     const std::string all = pattern(1'000'000, 1);
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
@@ -127,7 +127,7 @@ TEST_CASE("net: a stream whose peer does not read is congested once, and drained
 }
 
 TEST_CASE("net: what is written by on_drained and by on_congested leaves, however often") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     const std::string all = pattern(500'000, 1);
     TestLoops loops(1, mode);
     auto first = std::make_shared<RecordedStream>();
@@ -152,7 +152,7 @@ TEST_CASE("net: what is written by on_drained and by on_congested leaves, howeve
 }
 
 TEST_CASE("net: small pieces, neighbours and many pieces arrive as one stream") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     const std::string all = pattern(9000, 3);
     std::string expected;
     TestLoops loops(1, mode);
@@ -270,7 +270,7 @@ TEST_CASE("net: a peer that has closed only its side still gets what is written"
 }
 
 TEST_CASE("net: sending fails, but what the peer said before is delivered first") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
     auto other = std::make_shared<RecordedStream>();
@@ -297,7 +297,7 @@ TEST_CASE("net: sending fails, but what the peer said before is delivered first"
 }
 
 TEST_CASE("net: a released stream still sends what was written") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     const std::string all = pattern(2'000'000, 5);
     TestLoops loops(1, mode);
     auto recorded = std::make_shared<RecordedStream>();
@@ -351,7 +351,7 @@ TEST_CASE("net: a released stream whose peer neither reads nor closes is given u
 }
 
 TEST_CASE("net: a stream moves between two workers") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     TestLoops loops(2, mode);
     auto recorded = std::make_shared<RecordedStream>();
     const int end = loops.tcp_pair(0, recorded);
@@ -449,7 +449,7 @@ TEST_CASE("net: received bytes stay as they are until the end of the turn") {
 }
 
 TEST_CASE("net: bytes go from one stream to another without a copy, and are unharmed when the other is slow") {
-  for_each_mode([](pool::IoUringMode mode) {
+  for_each_mode([](pool::BatchedSends mode) {
     TestLoops loops(1, mode);
     constexpr size_t kPairs = 4;
     std::vector<std::shared_ptr<RecordedStream>> in, out;

@@ -212,7 +212,7 @@ TEST_CASE("net: streams that outlive their loop get no events and can be release
     WorkerThreads threads(
         1, Log{[&](pool::LogLevel, std::string_view line) { log += line; }, [](pool::LogLevel) { return true; }});
     threads.runtime(0).set_client(client);
-    REQUIRE(threads.start(pool::IoUringMode::off, nullptr) == "");
+    REQUIRE(threads.start(pool::BatchedSends::off, nullptr) == "");
     std::promise<void> attached;
     threads.runtime(0).post(0, [&] {
       client.streams.push_back(std::make_shared<RecordedStream>());
@@ -232,9 +232,9 @@ TEST_CASE("net: streams that outlive their loop get no events and can be release
 }
 
 TEST_CASE("net: a fixed number of sends for many pieces, one batch for many streams") {
-  for (const pool::IoUringMode mode : sending_modes()) {
+  for (const pool::BatchedSends mode : sending_modes()) {
     TestLoops loops(1, mode);
-    CHECK(loops.runtime().uses_io_uring() == (mode == pool::IoUringMode::on));
+    CHECK(loops.runtime().batched_sends() == mode);
     std::vector<std::shared_ptr<RecordedStream>> streams;
     std::vector<int> ends;
     for (int i = 0; i < 10; i++) {

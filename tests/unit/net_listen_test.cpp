@@ -66,7 +66,7 @@ TEST_CASE("net: each worker accepts over TCP and says who is at the other end") 
   ListenSockets sockets;
   REQUIRE(sockets.open(tcp_settings(), 2, Log{}) == "");
   REQUIRE(sockets.port() != 0);
-  TestLoops loops(2, pool::IoUringMode::off, &sockets);
+  TestLoops loops(2, pool::BatchedSends::off, &sockets);
   std::vector<int> ends;
   for (int i = 0; i < 60; i++) ends.push_back(connect_tcp(sockets.port()));
   wait_for_clients(loops, 60);
@@ -193,7 +193,7 @@ TEST_CASE("net: the Unix socket: mode, stale files, its removal, and clients spr
   REQUIRE(::stat(path.c_str(), &file) == 0);
   CHECK((file.st_mode & 0777) == 0640);
   {
-    TestLoops loops(2, pool::IoUringMode::off, &sockets);
+    TestLoops loops(2, pool::BatchedSends::off, &sockets);
     std::vector<int> ends;
     for (int i = 0; i < 10; i++) ends.push_back(connect_unix(path));
     wait_for_clients(loops, 10);
@@ -240,7 +240,7 @@ TEST_CASE("net: the Unix socket: mode, stale files, its removal, and clients spr
 TEST_CASE("net: accepting pauses and resumes; who came meanwhile is served") {
   ListenSockets sockets;
   REQUIRE(sockets.open(tcp_settings(), 1, Log{}) == "");
-  TestLoops loops(1, pool::IoUringMode::off, &sockets);
+  TestLoops loops(1, pool::BatchedSends::off, &sockets);
   loops.on(0, [&] { loops.runtime().pause_accepting(); });
   const int end = connect_tcp(sockets.port());
   for (int i = 0; i < 20; i++) CHECK(accepted_by(loops, 0) == 0);
@@ -258,7 +258,7 @@ TEST_CASE("net: accepting pauses and resumes; who came meanwhile is served") {
 TEST_CASE("net: a client that is not wanted is released at once") {
   ListenSockets sockets;
   REQUIRE(sockets.open(tcp_settings(), 1, Log{}) == "");
-  TestLoops loops(1, pool::IoUringMode::off, &sockets);
+  TestLoops loops(1, pool::BatchedSends::off, &sockets);
   loops.on(0, [&] {
     loops.client().accepted_hook = [](RecordedStream& accepted) {
       accepted.stream->write("no");
@@ -274,7 +274,7 @@ TEST_CASE("net: a client that is not wanted is released at once") {
 TEST_CASE("net: without free descriptors clients wait and nothing spins; then they are served") {
   ListenSockets sockets;
   REQUIRE(sockets.open(tcp_settings(), 1, Log{}) == "");
-  TestLoops loops(1, pool::IoUringMode::off, &sockets);
+  TestLoops loops(1, pool::BatchedSends::off, &sockets);
   std::vector<int> ends;
   for (int i = 0; i < 20; i++) ends.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   rlimit before{};
@@ -309,7 +309,7 @@ TEST_CASE("net: thousands of connections, each echoing, some vanishing") {
   rlimit open_files{};
   ::getrlimit(RLIMIT_NOFILE, &open_files);
   const size_t count = std::min<size_t>(3000, (open_files.rlim_cur - 200) / 2);
-  for (const pool::IoUringMode mode : sending_modes()) {
+  for (const pool::BatchedSends mode : sending_modes()) {
     CAPTURE(static_cast<int>(mode));
     ListenSockets sockets;
     pool::Settings settings = tcp_settings();

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/un.h>
 
+#include "src/net/aio_submitter.h"
 #include "src/net/uring_submitter.h"
 
 namespace bezel::net {
@@ -112,10 +113,12 @@ void reset_connection(int descriptor) {
   ::close(descriptor);
 }
 
-std::vector<pool::IoUringMode> sending_modes() {
+std::vector<pool::BatchedSends> sending_modes() {
+  std::vector<pool::BatchedSends> modes{pool::BatchedSends::off};
   std::string why_not;
-  if (UringSubmitter::make(why_not) != nullptr) return {pool::IoUringMode::off, pool::IoUringMode::on};
-  return {pool::IoUringMode::off};
+  if (AioSubmitter::make(why_not) != nullptr) modes.push_back(pool::BatchedSends::aio);
+  if (UringSubmitter::make(why_not) != nullptr) modes.push_back(pool::BatchedSends::io_uring);
+  return modes;
 }
 
 }  // namespace bezel::net

@@ -97,7 +97,7 @@ class RecordingClient final : public LoopClient {
 /// Worker threads with recording clients; stopped at the end of the test.
 class TestLoops {
  public:
-  explicit TestLoops(int workers, pool::IoUringMode mode = pool::IoUringMode::off,
+  explicit TestLoops(int workers, pool::BatchedSends mode = pool::BatchedSends::off,
                      const ListenSockets* sockets = nullptr)
       : threads_(workers, Log{[this](pool::LogLevel, std::string_view line) { take_line(line); },
                               [](pool::LogLevel) { return true; }}) {
@@ -175,6 +175,6 @@ std::string pattern(size_t bytes, uint32_t seed);
 void reset_connection(int descriptor);
 
 /// The ways of sending that this machine has.
-std::vector<pool::IoUringMode> sending_modes();
+std::vector<pool::BatchedSends> sending_modes();
 
 }  // namespace bezel::net

@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "net_loops.h"
+#include "src/net/aio_submitter.h"
 #include "src/net/plain_submitter.h"
 #include "src/net/uring_submitter.h"
 
@@ -74,11 +75,11 @@ void check_results(Submitter& submitter, bool enrolls) {
   }
 }
 
-/// From now on this thread, and those it makes, may not use io_uring: as in most containers.
-bool forbid_io_uring() {
+/// From now on this thread, and those it makes, may not use the system call.
+bool forbid(uint32_t system_call) {
   sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, system_call, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
@@ -86,26 +87,31 @@ bool forbid_io_uring() {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-TEST_CASE("net: where io_uring is forbidden, automatic falls back and says so, on is an error") {
+const std::string kNoUring = "the kernel does not allow io_uring: Operation not permitted";
+const std::string kNoAio = "the kernel does not allow asynchronous I/O: Operation not permitted";
+
+/// Two workers that choose their way of sending themselves: which it is, and that it works.
+void check_automatic(pool::BatchedSends way, const std::string& log) {
+  TestLoops loops(2, pool::BatchedSends::automatic);
+  CHECK(loops.runtime().batched_sends() == way);
+  CHECK(loops.log() == log);
+  auto recorded = std::make_shared<RecordedStream>();
+  const int end = loops.pair(0, recorded);
+  loops.on(0, [&] { recorded->stream->write("sent all the same"); });
+  CHECK(receive_exactly(end, 17) == "sent all the same");
+  ::close(end);
+}
+
+TEST_CASE("net: a way of sending that is forbidden: automatic takes the next, to insist is an error") {
   std::thread forbidden([] {
-    const bool is_forbidden = forbid_io_uring();
-    CHECK(is_forbidden);
-    if (!is_forbidden) return;
-    std::string why_not;
-    CHECK(UringSubmitter::make(why_not) == nullptr);
-    CHECK(why_not == "the kernel does not allow io_uring: Operation not permitted");
-    {
-      TestLoops loops(2, pool::IoUringMode::automatic);
-      CHECK_FALSE(loops.runtime().uses_io_uring());
-      CHECK(loops.log() == "io_uring is not used: " + why_not + "\n");
-      auto recorded = std::make_shared<RecordedStream>();
-      const int end = loops.pair(0, recorded);
-      loops.on(0, [&] { recorded->stream->write("sent all the same"); });
-      CHECK(receive_exactly(end, 17) == "sent all the same");
-      ::close(end);
-    }
+    // As in most containers.
+    REQUIRE(forbid(SYS_io_uring_setup));
+    check_automatic(pool::BatchedSends::aio, "");
     WorkerThreads threads(2, Log{});
-    CHECK(threads.start(pool::IoUringMode::on, nullptr) == "io_uring is on, but cannot be used: " + why_not);
+    CHECK(threads.start(pool::BatchedSends::io_uring, nullptr) == "batched_sends: " + kNoUring);
+    REQUIRE(forbid(SYS_io_setup));
+    check_automatic(pool::BatchedSends::off, "sends are not batched: " + kNoUring + "; " + kNoAio + "\n");
+    CHECK(threads.start(pool::BatchedSends::aio, nullptr) == "batched_sends: " + kNoAio);
   });
   forbidden.join();
 }
@@ -126,6 +132,34 @@ TEST_CASE("net: io_uring reports the same as plain sends, at once") {
   for (int i = 0; i < 3; i++) {
     check_results(*submitter, false);
     check_results(*submitter, true);
+  }
+}
+
+TEST_CASE("net: asynchronous I/O reports the same as plain sends, at once") {
+  std::string why_not;
+  const auto submitter = AioSubmitter::make(why_not);
+  if (submitter == nullptr) {
+    CHECK(why_not != "");
+    WARN_MESSAGE(false, "asynchronous I/O cannot be tested here: " << why_not);
+    return;
+  }
+  for (int i = 0; i < 3; i++) check_results(*submitter, false);
+}
+
+TEST_CASE("net: asynchronous I/O: more sends than one submission takes") {
+  std::string why_not;
+  const auto submitter = AioSubmitter::make(why_not);
+  if (submitter == nullptr) return;
+  std::vector<Pair> pairs(400);
+  const iovec hello = piece("hello");
+  std::vector<Send> sends;
+  for (const Pair& pair : pairs) sends.push_back({nullptr, &hello, 1, pair.ours.get(), Send::kNoSlot, 5, 0});
+  for (int round = 0; round < 100; round++) {
+    for (Send& send : sends) send.result = 0;
+    submitter->submit(sends);
+    size_t wrong = 0;
+    for (size_t i = 0; i < pairs.size(); i++) wrong += sends[i].result != 5 || pairs[i].take() != "hello";
+    CHECK(wrong == 0);
   }
 }
 

@@ -1,0 +1,154 @@
+"""The poolers' CPU per transaction, compared in short turns.
+
+A shared machine's speed changes within seconds, and with it what a transaction costs. So all poolers are under load at the same time, but
+only one of them at any moment: the others' pgbench is stopped. A pooler's CPU time and transactions are added up over its turns, which are spread
+over the same minute as everybody else's.
+"""
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+
+from measure import pgbench, results
+from measure.pgbench_rounds import can_run, rotated, start_all
+from measure.poolers import DATABASE, DIRECT, PASSWORD, USER, Contender, Setup, poolers_of, stop
+from measure.postgres import PrivatePostgres
+from measure.processes import Child, ChildFailed, cost_of
+from measure.workplace import Workplace
+
+TURN_S = 0.4
+# After its turn a pooler still answers what the stopped clients had asked.
+_QUIET_S = 0.02
+_QUIET_MAX_S = 2.0
+_READY_MAX_S = 60
+_TOTAL = re.compile(r"number of transactions actually processed: (\d+)")
+
+
+class Load:
+    """One pgbench, which works only between go() and halt()."""
+
+    def __init__(self, place: Workplace, target: Contender, mode: str, clients: int):
+        self.target = target
+        self._place = place
+        self._log = place.path(f"load.{target.name}.log")
+        self._log.unlink(missing_ok=True)
+        self._before = cost_of(target.pid)
+        argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
+                "-T", 3600, "-P", 1, *pgbench.workload(mode), DATABASE]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        self._child: Child = place.children.start("pgbench", argv, self._log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+        try:
+            self._wait_for_progress()
+        finally:
+            self.halt()
+
+    def _wait_for_progress(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._child.popen.stderr, selectors.EVENT_READ)
+            deadline = time.monotonic() + _READY_MAX_S
+            said = b""
+            while b"progress:" not in said:
+                data = os.read(self._child.popen.stderr.fileno(), 65536) if selector.select(max(0, deadline - time.monotonic())) else b""
+                if not data:
+                    raise ChildFailed(f"pgbench does not get going: {said.decode(errors='replace')}")
+                said = (said + data)[:10_000]
+
+    def go(self) -> None:
+        self._child.popen.send_signal(signal.SIGCONT)
+
+    def halt(self) -> None:
+        self._child.popen.send_signal(signal.SIGSTOP)
+        self._wait_until_quiet()
+
+    def _wait_until_quiet(self) -> None:
+        deadline = time.monotonic() + _QUIET_MAX_S
+        spent = None
+        while spent != (now := cost_of(self.target.pid).voluntary) and time.monotonic() < deadline:
+            spent = now
+            time.sleep(_QUIET_S)
+
+    def finish(self) -> dict:
+        """Ends pgbench; what its transactions cost, logins and the first second among it."""
+        self._child.popen.send_signal(signal.SIGALRM)  # what ends its run when the time of -T is over
+        self.go()
+        try:
+            _, said = self._child.popen.communicate(timeout=_READY_MAX_S)
+        except subprocess.TimeoutExpired:
+            raise ChildFailed("pgbench did not end in time") from None
+        finally:
+            self._place.children.stop(self._child)
+        spent = cost_of(self.target.pid) - self._before
+        total = _TOTAL.search(self._log.read_text())
+        if self._child.popen.returncode != 0 or not total or int(total[1]) == 0:
+            raise ChildFailed(f"pgbench ended with status {self._child.popen.returncode}: {said.decode(errors='replace')[-300:]}")
+        transactions = int(total[1])
+        return {"transactions": transactions, "cpu_us": spent.cpu_us / transactions, "voluntary": spent.voluntary / transactions,
+                "involuntary": spent.involuntary / transactions}
+
+    def give_up(self) -> None:
+        self.go()
+        self._place.children.stop(self._child)
+
+
+def _run_cell(place: Workplace, running: dict[str, Contender], mode: str, clients: int, seconds: float, step: int) -> dict[str, dict]:
+    loads: list[Load] = []
+    try:
+        for name in rotated([name for name in running if name != DIRECT], step):
+            # What has no figure of its own is compared with pgbench -M extended, in the same turns.
+            if can_run(name, mode, clients):
+                loads.append(Load(place, running[name], mode, clients))
+            elif mode == "prepared":
+                loads.append(Load(place, running[name], "extended", clients))
+        for turn in range(round(seconds / TURN_S)):
+            for load in rotated(loads, turn):
+                load.go()
+                time.sleep(TURN_S)
+                load.halt()
+        figures = {}
+        while loads:
+            load = loads.pop()
+            try:
+                figures[load.target.name] = load.finish()
+            except ChildFailed as error:
+                figures[load.target.name] = {"error": str(error)}
+        return figures
+    finally:
+        for load in loads:
+            load.give_up()
+
+
+def measure(place: Workplace, name: str, rounds: int, seconds: float, modes: list[str], clients: list[int]) -> dict:
+    """`seconds`: of each pooler in each round, in turns."""
+    data: dict = {
+        "environment": results.environment(place.programs),
+        "settings": {"rounds": rounds, "seconds": seconds, "modes": modes, "clients": clients, "turn_s": TURN_S},
+        "refused": {},
+        "cells": [],
+    }
+    server = PrivatePostgres(place)
+    server.start()
+    server.initialise_pgbench()
+    running = start_all(place, poolers_of(place.programs), Setup(server.tcp), data["refused"])
+    step = 0
+    for round_number in range(1, rounds + 1):
+        for mode in modes:
+            for count in clients:
+                step += 1
+                key = {"round": round_number, "mode": mode, "clients": count}
+                for contender, figures in _run_cell(place, running, mode, count, seconds, step).items():
+                    data["cells"].append(key | {"contender": contender} | figures)
+                    print(_line(data["cells"][-1]), flush=True)
+        results.save(name, data)
+    for contender in running.values():
+        stop(place, contender)
+    return data
+
+
+def _line(cell: dict) -> str:
+    head = f"round {cell['round']}  {cell['mode']:9} {cell['clients']:5} clients  {cell['contender']:12}"
+    if "error" in cell:
+        return f"{head} FAILED: {' '.join(cell['error'].split())[:200]}"
+    return f"{head}{cell['transactions']:9} transactions  {cell['cpu_us']:7.2f} us CPU  {cell['involuntary']:.2f} switches forced"
