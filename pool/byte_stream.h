@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "pool/tls.h"
+
 namespace bezel::pool {
 
 /// Both ends of a connection, for people: SHOW CLIENTS, SHOW SERVERS, logs.
@@ -35,6 +37,8 @@ class ByteStream {
    public:
     /// A dialled stream is connected. Not called for accepted or attached streams.
     virtual void on_connected() {}
+    /// After start_tls(): the stream is encrypted, and the peer verified if that was asked for.
+    virtual void on_secured() {}
     /// Bytes arrived; they stay valid until the end of the turn.
     virtual void on_bytes(std::string_view bytes) = 0;
     /// A turn has ended with more than kCongestedBytes unsent: whoever feeds this stream must stop until on_drained().
@@ -65,6 +69,11 @@ class ByteStream {
   /// Takes the connection off this worker. REQUIRES: nothing unsent. The stream must be released afterwards as usual.
   virtual std::unique_ptr<DetachedStream> detach() = 0;
   virtual StreamEnds ends() const = 0;
+  /// Turns to TLS. What was written before leaves in plain text; nothing may be written until on_secured(), or
+  /// on_closed() says why not. REQUIRES: connected, not done before; `start.context` is of the right side.
+  virtual void start_tls(const TlsStart& start) = 0;
+  /// After on_secured(): what is known; nullptr: the stream is not encrypted.
+  virtual const TlsFacts* tls_facts() const = 0;
   /// Releases the stream: what is queued is still sent if the peer takes it within a few seconds; no events any more.
   virtual void release() = 0;
 

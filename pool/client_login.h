@@ -72,6 +72,7 @@ class ClientLogin {
     md5,
     sasl_initial,
     sasl_response,
+    looking_up,  // the user's secret is being asked for
     deriving,    // keys or a password check are being computed on another thread
     parameters,  // authenticated; waits for a server to check startup parameters on
     ended,
@@ -82,7 +83,10 @@ class ClientLogin {
   void on_right_worker();
   bool is_console() const;
   void authenticate();
-  const protocol::StoredSecret* stored_secret() const;
+  /// Ends in secret_found(), maybe later.
+  void look_up_secret();
+  /// Nothing: there is no such user. Asks the client for its proof.
+  void secret_found(std::optional<protocol::StoredSecret> secret);
   void begin_sasl();
   void begin_sasl_with_password(const std::string& password);
   void start_scram(protocol::ScramVerifier verifier);
@@ -108,6 +112,8 @@ class ClientLogin {
   int64_t connected_wall_us_;
   std::string input_;
   protocol::StartupPacket packet_;
+  AuthType method_ = AuthType::trust;
+  std::optional<protocol::StoredSecret> secret_;  // of the user that wants in
   std::array<unsigned char, 4> md5_salt_{};
   std::unique_ptr<protocol::ScramServer> scram_;
   protocol::ScramVerifier verifier_;  // what scram_ checks against: its salt goes with keys that are passed on

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "pool/tls.h"
 #include "protocol/secret.h"
 
 namespace bezel::pool {
@@ -43,6 +44,7 @@ struct DatabaseSettings {
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
   std::optional<int64_t> server_lifetime_us;
+  bool direct_tls = false;  ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
   std::string connect_query;  ///< run on each new server connection before its first use
   /// Startup parameters of every server connection (client_encoding, datestyle, timezone, application_name).
   std::vector<std::pair<std::string, std::string>> server_parameters;
@@ -78,6 +80,20 @@ struct Settings {
   std::string auth_file;
   std::vector<std::string> admin_users, stats_users;
   int64_t client_login_timeout_us = 60'000'000;
+
+  // TLS, of clients and of servers.
+  TlsMode client_tls_sslmode = TlsMode::disable;
+  std::string client_tls_ca_file, client_tls_crl_file, client_tls_cert_file, client_tls_key_file;
+  std::string client_tls_protocols = "secure";
+  std::string client_tls_ciphers = "default";
+  std::string client_tls13_ciphers;
+  std::string client_tls_dheparams = "auto";
+  std::string client_tls_ecdhcurve = "auto";
+  TlsMode server_tls_sslmode = TlsMode::prefer;
+  std::string server_tls_ca_file, server_tls_crl_file, server_tls_cert_file, server_tls_key_file;
+  std::string server_tls_protocols = "secure";
+  std::string server_tls_ciphers = "default";
+  std::string server_tls13_ciphers;
 
   // Pooling.
   PoolMode pool_mode = PoolMode::transaction;
@@ -143,6 +159,8 @@ struct Settings {
   std::map<std::string, UserSettings> users;
   /// The contents of auth_file, by user.
   std::map<std::string, protocol::StoredSecret> secrets;
+  /// What the TLS settings come to, their files read. Null: no TLS on that side.
+  std::shared_ptr<const TlsContext> client_tls, server_tls;
 };
 
 using SettingsPtr = std::shared_ptr<const Settings>;

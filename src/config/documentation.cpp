@@ -189,13 +189,14 @@ users:
     query_timeout: 30min
 )";
 
-constexpr std::array<std::pair<Section, std::string_view>, 7> kSections = {
+constexpr std::array<std::pair<Section, std::string_view>, 8> kSections = {
     {{Section::listening, "Listening and threads"},
      {Section::login, "Login"},
      {Section::pooling, "Pooling"},
      {Section::servers, "Servers"},
      {Section::timeouts, "Timeouts"},
      {Section::tcp, "TCP"},
+     {Section::tls, "TLS"},
      {Section::logs, "Logs, statistics, metrics"}}};
 
 std::string type_of(const Setting& setting) {

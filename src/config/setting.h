@@ -23,7 +23,7 @@ enum class Change : uint8_t {
 };
 
 /// The headings of the documentation.
-enum class Section : uint8_t { listening, login, pooling, servers, timeouts, tcp, logs };
+enum class Section : uint8_t { listening, login, pooling, servers, timeouts, tcp, tls, logs };
 
 // The kinds of values. Each names the member of pool::Settings that it fills.
 
@@ -85,6 +85,7 @@ struct NamesKind {
 
 using Kind = std::variant<BooleanKind, IntegerKind, PortKind, DurationKind, SizeKind, FileModeKind,
                           ChoiceKind<pool::AuthType>, ChoiceKind<pool::PoolMode>, ChoiceKind<pool::BatchedSends>,
+                          ChoiceKind<pool::TlsMode>,
                           ChoiceKind<std::string>, TextKind, FileKind, NamesKind>;
 
 struct Setting {

@@ -15,6 +15,7 @@
 #include "src/config/database_entry.h"
 #include "src/config/setting.h"
 #include "src/config/spelling.h"
+#include "src/config/tls_contexts.h"
 
 namespace bezel::config {
 
@@ -34,6 +35,9 @@ class Loader {
     for (const auto& [name, item] : configuration.users) load_user(name, item);
     load_auth_file(configuration);
     if (configuration.complete) check(configuration);
+    if (failed_keys_.empty()) {
+      for (const Finding& finding : make_tls_contexts(*settings_)) errors_.add(placed(finding, configuration));
+    }
     LoadResult result;
     result.errors = errors_.take();
     if (!result.errors.empty()) return result;

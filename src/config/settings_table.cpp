@@ -11,6 +11,7 @@ using pool::AuthType;
 using pool::BatchedSends;
 using pool::PoolMode;
 using pool::Settings;
+using pool::TlsMode;
 
 constexpr int64_t kTenYearsUs = int64_t{3650} * 86400 * kSecondUs;
 constexpr int kConnectionsMax = 1'000'000;
@@ -31,8 +32,17 @@ constexpr std::array<Words<AuthType>, 5> kAuthTypes = {{{"trust", AuthType::trus
                                                         {"scram-sha-256", AuthType::scram_sha_256}}};
 constexpr std::array<Words<PoolMode>, 3> kPoolModes = {
     {{"session", PoolMode::session}, {"transaction", PoolMode::transaction}, {"statement", PoolMode::statement}}};
-constexpr std::array<Words<IoUringMode>, 3> kIoUringModes = {
-    {{"auto", IoUringMode::automatic}, {"on", IoUringMode::on}, {"off", IoUringMode::off}}};
+constexpr std::array<Words<BatchedSends>, 4> kBatchedSends = {{{"auto", BatchedSends::automatic},
+                                                               {"io_uring", BatchedSends::io_uring},
+                                                               {"aio", BatchedSends::aio},
+                                                               {"off", BatchedSends::off}}};
+
+constexpr std::array<Words<TlsMode>, 6> kTlsModes = {{{"disable", TlsMode::disable},
+                                                      {"allow", TlsMode::allow},
+                                                      {"prefer", TlsMode::prefer},
+                                                      {"require", TlsMode::require},
+                                                      {"verify-ca", TlsMode::verify_ca},
+                                                      {"verify-full", TlsMode::verify_full}}};
 
 const std::array<Words<std::string>, 5>& log_levels() {
   static const std::array<Words<std::string>, 5> kLevels = {
@@ -99,6 +109,11 @@ std::vector<Setting> make_table() {
       {"autodb_idle_timeout", timeouts, at_runtime, seconds(&Settings::autodb_idle_timeout_us),
        "A database that exists only because `*` stands in for its name is forgotten, with its statistics, when it has "
        "been unused for this long."},
+      {"batched_sends", listening, at_restart, ChoiceKind<BatchedSends>{&Settings::batched_sends, kBatchedSends},
+       "How data is sent to many connections in one system call, which costs less CPU than a call for each. "
+       "`io_uring` is best, but containers often forbid it; `aio` is Linux's older asynchronous I/O, which they allow. "
+       "With either start-up fails where the kernel does not allow it. `auto`: the best that it allows. `off`: a system "
+       "call for each connection."},
       {"cancel_wait_timeout", timeouts, at_runtime, seconds(&Settings::cancel_wait_timeout_us),
        "How long a cancel request may wait before it is sent on to the server; after that the requester is "
        "disconnected. 0: without limit."},
@@ -107,13 +122,32 @@ std::vector<Setting> make_table() {
        "Can be set per user."},
       {"client_login_timeout", login, at_runtime, seconds(&Settings::client_login_timeout_us),
        "Disconnects a client that has not finished its login after this long. 0: never."},
+      {"client_tls13_ciphers", tls, at_reload, TextKind{&Settings::client_tls13_ciphers, "a list of TLS 1.3 ciphers"},
+       "The TLS 1.3 cipher suites for clients, with colons between them. Empty: OpenSSL's."},
+      {"client_tls_ca_file", tls, at_reload, FileKind{&Settings::client_tls_ca_file},
+       "The certificates of the authorities (PEM) that clients' certificates are verified with. When it is given, a "
+       "client's certificate is asked for; `verify-ca` and `verify-full` insist on one."},
+      {"client_tls_cert_file", tls, at_reload, FileKind{&Settings::client_tls_cert_file},
+       "The certificate (PEM, with the chain behind it) that clients are shown."},
+      {"client_tls_ciphers", tls, at_reload, TextKind{&Settings::client_tls_ciphers, "a list of ciphers"},
+       "The ciphers up to TLS 1.2 for clients, in OpenSSL's language, or `default`, `secure`, `normal`, `fast`, `all`."},
+      {"client_tls_crl_file", tls, at_reload, FileKind{&Settings::client_tls_crl_file},
+       "Lists of revoked certificates (PEM), one of each authority: clients with such a certificate are refused."},
+      {"client_tls_dheparams", tls, at_reload, TextKind{&Settings::client_tls_dheparams, "auto, none or a file"},
+       "Parameters of the DHE key exchange: `auto`, `none`, or a file (PEM)."},
+      {"client_tls_ecdhcurve", tls, at_reload, TextKind{&Settings::client_tls_ecdhcurve, "auto or names of curves"},
+       "The curves of the ECDHE key exchange, with colons between them, or `auto`."},
+      {"client_tls_key_file", tls, at_reload, FileKind{&Settings::client_tls_key_file},
+       "The private key of `client_tls_cert_file` (PEM, without a passphrase)."},
+      {"client_tls_protocols", tls, at_reload, TextKind{&Settings::client_tls_protocols, "a list of protocols"},
+       "The versions for clients: `secure` (TLS 1.2 and 1.3), `all`, or a list of `tlsv1.0`, `tlsv1.1`, `tlsv1.2`, "
+       "`tlsv1.3`."},
+      {"client_tls_sslmode", tls, at_reload, ChoiceKind<TlsMode>{&Settings::client_tls_sslmode, kTlsModes},
+       "Whether clients come by TLS. `disable`: not at all. `allow`, `prefer`: as they like. `require`: they must, but "
+       "for the Unix socket. `verify-ca`, `verify-full`: they must, and show a certificate of `client_tls_ca_file`. "
+       "The PostgreSQL 17 way, TLS from the first byte, is served too. The files are read again when they change."},
       {"default_pool_size", pooling, at_runtime, connections(&Settings::default_pool_size, 1),
        "How many server connections a pool (one database and one user) may have. A database's or user's `pool_size` "
-      {"batched_sends", listening, at_restart, ChoiceKind<BatchedSends>{&Settings::batched_sends, kBatchedSends},
-       "How data is sent to many connections in one system call, which costs less CPU than a call for each. "
-       "`io_uring` is best, but containers often forbid it; `aio` is Linux's older asynchronous I/O, which they allow. "
-       "With either start-up fails where the kernel does not allow it. `auto`: the best that it allows. `off`: a system "
-       "call for each connection."},
        "comes before it."},
       {"disable_pqexec", pooling, at_runtime, BooleanKind{&Settings::disable_pqexec},
        "Refuses the simple query protocol, in which one message may hold several statements. Clients must then use "
@@ -226,6 +260,24 @@ std::vector<Setting> make_table() {
       {"server_round_robin", pooling, at_runtime, BooleanKind{&Settings::server_round_robin},
        "Uses the server connection that has been idle longest, rather than the one used last. Use it when several "
        "servers stand behind one address and should get an equal share."},
+      {"server_tls13_ciphers", tls, at_reload, TextKind{&Settings::server_tls13_ciphers, "a list of TLS 1.3 ciphers"},
+       "The TLS 1.3 cipher suites for servers, with colons between them. Empty: OpenSSL's."},
+      {"server_tls_ca_file", tls, at_reload, FileKind{&Settings::server_tls_ca_file},
+       "The certificates of the authorities (PEM) that servers' certificates are verified with."},
+      {"server_tls_cert_file", tls, at_reload, FileKind{&Settings::server_tls_cert_file},
+       "The certificate (PEM) that servers are shown when they ask for one."},
+      {"server_tls_ciphers", tls, at_reload, TextKind{&Settings::server_tls_ciphers, "a list of ciphers"},
+       "The ciphers up to TLS 1.2 for servers, as in `client_tls_ciphers`."},
+      {"server_tls_crl_file", tls, at_reload, FileKind{&Settings::server_tls_crl_file},
+       "Lists of revoked certificates (PEM), one of each authority: servers with such a certificate are refused."},
+      {"server_tls_key_file", tls, at_reload, FileKind{&Settings::server_tls_key_file},
+       "The private key of `server_tls_cert_file` (PEM, without a passphrase)."},
+      {"server_tls_protocols", tls, at_reload, TextKind{&Settings::server_tls_protocols, "a list of protocols"},
+       "The versions for servers, as in `client_tls_protocols`."},
+      {"server_tls_sslmode", tls, at_reload, ChoiceKind<TlsMode>{&Settings::server_tls_sslmode, kTlsModes},
+       "Whether servers are reached by TLS, cancel requests included; Unix sockets never are. `disable`: not at all. "
+       "`allow`, `prefer`: where the server offers it. `require`: always. `verify-ca`: always, and the certificate "
+       "must be of `server_tls_ca_file`. `verify-full`: it must be for the host's name, too."},
       {"stats_period", logs, at_runtime,
        DurationKind{&Settings::stats_period_us, kSecondUs, 86400 * kSecondUs, kSecondUs},
        "How often the averages of `SHOW STATS` are made and, with `log_stats`, written to the log."},

@@ -11,22 +11,13 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 53> kAdvice = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 37> kAdvice = {{
     {"auth_dbname", "is not supported: users come from auth_file"},
     {"auth_hba_file", "is not supported: one auth_type holds for all clients"},
     {"auth_ident_file", "is not supported: one auth_type holds for all clients"},
     {"auth_ldap_options", "is not supported: users come from auth_file"},
     {"auth_query", "is not supported: users come from auth_file"},
     {"auth_user", "is not supported: users come from auth_file"},
-    {"client_tls13_ciphers", "is not supported: clients are served without TLS"},
-    {"client_tls_ca_file", "is not supported: clients are served without TLS"},
-    {"client_tls_cert_file", "is not supported: clients are served without TLS"},
-    {"client_tls_ciphers", "is not supported: clients are served without TLS"},
-    {"client_tls_dheparams", "is not supported: clients are served without TLS"},
-    {"client_tls_ecdhcurve", "is not supported: clients are served without TLS"},
-    {"client_tls_key_file", "is not supported: clients are served without TLS"},
-    {"client_tls_protocols", "is not supported: clients are served without TLS"},
-    {"client_tls_sslmode", "is not supported: clients are served without TLS"},
     {"conffile", "cannot be set: the configuration file is named on the command line"},
     {"database", "is called databases"},
     {"dns_zone_check_period", "is not supported: names are looked up again after dns_max_ttl"},
@@ -50,13 +41,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 53> kAdvice 
     {"resolv_conf", "is not supported: the system's own configuration is used"},
     {"sbuf_loopcnt", "is not needed: connections are served in turn; remove it"},
     {"scram_iterations", "is not supported"},
-    {"server_tls13_ciphers", "is not supported: servers are reached without TLS"},
-    {"server_tls_ca_file", "is not supported: servers are reached without TLS"},
-    {"server_tls_cert_file", "is not supported: servers are reached without TLS"},
-    {"server_tls_ciphers", "is not supported: servers are reached without TLS"},
-    {"server_tls_key_file", "is not supported: servers are reached without TLS"},
-    {"server_tls_protocols", "is not supported: servers are reached without TLS"},
-    {"server_tls_sslmode", "is not supported: servers are reached without TLS"},
     {"so_reuseport", "is not needed: the workers of one process share the port; remove it"},
     {"syslog", "is not supported: the log goes to logfile or to the standard error"},
     {"syslog_facility", "is not supported: the log goes to logfile or to the standard error"},

@@ -10,8 +10,8 @@
 
 namespace bezel::net {
 
-/// All sends of a flush in one system call, by Linux's older asynchronous I/O (io_submit(2), by libaio): for containers,
-/// whose usual rules forbid io_uring but not this. Made, used and destroyed by one thread.
+/// All sends of a flush in one system call, by Linux's older asynchronous I/O (io_submit(2), by libaio): for
+/// containers, whose usual rules forbid io_uring but not this. Made, used and destroyed by one thread.
 ///
 /// A write to a non-blocking socket is over when io_submit() has returned; what remains is to fetch the results.
 /// REQUIRES that descriptors are non-blocking and that the process ignores SIGPIPE: there is no place for send(2)'s

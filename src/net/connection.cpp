@@ -63,8 +63,9 @@ Connection::Connection(EventLoop& loop, Events* events) : loop_(loop), events_(e
   loop_.connections_++;
 }
 
-Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer)
-    : loop_(loop), events_(events), descriptor_(descriptor), peer_(peer), state_(State::open) {
+Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer,
+                       std::unique_ptr<TlsState> tls)
+    : loop_(loop), events_(events), tls_(std::move(tls)), descriptor_(descriptor), peer_(peer), state_(State::open) {
   loop_.connections_++;
 }
 
@@ -123,6 +124,7 @@ void Connection::forget_slices() {
 
 void Connection::keep_slices() {
   if (queued_bytes_ == 0) return;
+  if (tls_ != nullptr) return encrypt_slices();
   unsent_.reserve(queued_bytes_);
   for (uint32_t i = first_slice_; i != SliceLists::kNone;) {
     const SliceLists::Slice& slice = loop_.slices_.at(i);
@@ -161,6 +163,7 @@ uint32_t Connection::merge_pieces(iovec* pieces, uint32_t count, size_t bytes) {
 }
 
 bool Connection::gather(Send& send, iovec* pieces) {
+  if (tls_ != nullptr && queued_bytes_ > 0 && error_ == 0) encrypt_slices();
   if (state_ == State::dialling || blocked_) {
     keep_slices();
     return false;
@@ -277,14 +280,15 @@ void Connection::receive() {
   if (!can_receive()) {
     if (state_ == State::lingering) {
       discard_received();
-    } else if (state_ == State::open && paused_ && !muted_) {
+    } else if (state_ == State::open && (paused_ || is_handshaking()) && !muted_) {
       muted_ = true;
       update_interest();
     }
     return;
   }
-  ReceiveArena& arena = loop_.arena_;
   loop_.figures_.receives++;
+  if (tls_ != nullptr) return receive_tls();
+  ReceiveArena& arena = loop_.arena_;
   const ssize_t received =
       ::recv(descriptor_, arena.head(), std::min(arena.room(), ReceiveArena::kReceiveBytesMax), MSG_DONTWAIT);
   if (received > 0) {
@@ -292,13 +296,17 @@ void Connection::receive() {
     arena.advance(bytes.size());
     events_->on_bytes(bytes);
   } else if (received == 0) {
-    eof_ = true;
-    told_closed_ = true;
-    update_interest();
-    events_->on_closed({});
+    end_of_stream();
   } else if (errno != EAGAIN && errno != EINTR) {
     end(std::strerror(errno));
   }
+}
+
+void Connection::end_of_stream() {
+  eof_ = true;
+  told_closed_ = true;
+  update_interest();
+  events_->on_closed({});
 }
 
 void Connection::tell_failure() {
@@ -308,7 +316,7 @@ void Connection::tell_failure() {
     return end(reason);
   }
   if (state_ != State::open) return;
-  if (!paused_ && !eof_) {
+  if (!paused_ && !eof_ && tls_ == nullptr) {
     // A server that closes says why before; its words may still be in our queue when sending has failed.
     ReceiveArena& arena = loop_.arena_;
     if (arena.is_full()) return loop_.tell_failure_later(*this);
@@ -327,6 +335,10 @@ void Connection::tell_failure() {
 
 void Connection::resume_reading() {
   paused_ = false;
+  if (!is_handshaking()) unmute();
+}
+
+void Connection::unmute() {
   if (!muted_) return;
   muted_ = false;
   blind_ = false;
@@ -380,7 +392,8 @@ void Connection::end(std::string_view reason) {
 
 std::unique_ptr<pool::DetachedStream> Connection::detach() {
   assert(state_ == State::open && unsent_bytes() == 0);
-  auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_);
+  assert(tls_ == nullptr || tls_->is_ready);
+  auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_, std::move(tls_));
   dismiss_slot();
   close_handle();
   descriptor_ = -1;
@@ -413,6 +426,12 @@ void Connection::release() {
   events_ = nullptr;
   dial_.reset();
   if (state_ != State::open || error_ != 0 || (eof_ && unsent_bytes() == 0)) return close_now();
+  if (tls_ != nullptr) {
+    if (!tls_->is_ready) return close_now();
+    keep_slices();
+    tls_->session->close();
+    keep_tls_output();
+  }
   state_ = State::lingering;
   linger_ = std::make_unique<Linger>(*this);
   loop_.mark_dirty(*this);
@@ -448,6 +467,7 @@ void Connection::close_now() {
   forget_slices();
   unsent_.clear();
   linger_.reset();
+  tls_.reset();
   dismiss_slot();
   close_handle();
   if (descriptor_ >= 0) ::close(descriptor_);

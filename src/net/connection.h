@@ -11,6 +11,7 @@
 #include "src/net/deadline.h"
 #include "src/net/socket_address.h"
 #include "src/net/submitter.h"
+#include "src/net/tls_state.h"
 #include "src/net/turn_memory.h"
 #include "src/net/unsent_buffer.h"
 
@@ -22,16 +23,19 @@ class EventLoop;
 /// A connection on its way between two loops: an open descriptor and who is at its other end.
 class DetachedDescriptor final : public pool::DetachedStream {
  public:
-  DetachedDescriptor(int descriptor, const PeerAddress& peer) : descriptor_(descriptor), peer_(peer) {}
+  DetachedDescriptor(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls = nullptr)
+      : descriptor_(descriptor), peer_(peer), tls_(std::move(tls)) {}
   DetachedDescriptor(const DetachedDescriptor&) = delete;
   DetachedDescriptor& operator=(const DetachedDescriptor&) = delete;
   ~DetachedDescriptor() override;
   int take();
   const PeerAddress& peer() const { return peer_; }
+  std::unique_ptr<TlsState> take_tls() { return std::move(tls_); }
 
  private:
   int descriptor_;
   PeerAddress peer_;
+  std::unique_ptr<TlsState> tls_;
 };
 
 /// A socket of one loop: pool::ByteStream on a non-blocking descriptor. Every idle client has one, so it is small.
@@ -47,8 +51,9 @@ class Connection final : public pool::ByteStream {
  public:
   /// A connection that is to be dialled: `dial_` is set by the loop.
   Connection(EventLoop& loop, Events* events);
-  /// One that is connected.
-  Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer);
+  /// One that is connected, and may be encrypted.
+  Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer,
+             std::unique_ptr<TlsState> tls = nullptr);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -61,6 +66,8 @@ class Connection final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  void start_tls(const pool::TlsStart& start) override;
+  const pool::TlsFacts* tls_facts() const override;
   void release() override;
 
  private:
@@ -91,7 +98,18 @@ class Connection final : public pool::ByteStream {
   static void on_handle_closed(uv_handle_t* handle);
   void on_poll_error();
   void receive();
-  bool can_receive() const { return state_ == State::open && !paused_ && !eof_ && error_ == 0; }
+  void receive_tls();
+  /// Decrypts and delivers.
+  void deliver(std::string_view ciphertext);
+  void step_handshake();
+  void handshake_stepped(tls::Session::Progress progress);
+  void encrypt_slices();
+  /// Whether there was any.
+  bool keep_tls_output();
+  void end_of_stream();
+  bool is_handshaking() const { return tls_ != nullptr && tls_->is_working; }
+  bool can_receive() const { return state_ == State::open && !paused_ && !eof_ && error_ == 0 && !is_handshaking(); }
+  void unmute();
   void queue(std::string_view bytes);
   bool takes_bytes() const { return (state_ == State::open || state_ == State::dialling) && error_ == 0; }
   uint32_t list_pieces(iovec* pieces);
@@ -115,6 +133,7 @@ class Connection final : public pool::ByteStream {
   Connection* next_dirty_ = nullptr;
   std::unique_ptr<Dial> dial_;
   std::unique_ptr<Linger> linger_;
+  std::unique_ptr<TlsState> tls_;
   UnsentBuffer unsent_;
   size_t queued_bytes_ = 0;  ///< in this turn's slices
   uint32_t first_slice_ = SliceLists::kNone;
@@ -140,6 +159,6 @@ class Connection final : public pool::ByteStream {
   bool shut_ : 1 = false;  ///< lingering: our side is closed
 };
 
-static_assert(sizeof(Connection) <= 280, "every idle client pays for this");
+static_assert(sizeof(Connection) <= 288, "every idle client pays for this");
 
 }  // namespace bezel::net

@@ -88,8 +88,9 @@ pool::StreamPtr EventLoop::dial(const pool::HostAddress& address, const pool::Se
   return pool::StreamPtr(connection);
 }
 
-pool::StreamPtr EventLoop::attach(int descriptor, const PeerAddress& peer, pool::ByteStream::Events& events) {
-  auto* const connection = new Connection(*this, &events, descriptor, peer);
+pool::StreamPtr EventLoop::attach(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls,
+                                  pool::ByteStream::Events& events) {
+  auto* const connection = new Connection(*this, &events, descriptor, peer, std::move(tls));
   if (!connection->start_polling(UV_READABLE)) tell_failure_later(*connection);
   return pool::StreamPtr(connection);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdlib>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -107,6 +108,9 @@ class Stream final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  /// Encryption is below what is simulated: no settings ask for it.
+  void start_tls(const pool::TlsStart&) override { std::abort(); }
+  const pool::TlsFacts* tls_facts() const override { return nullptr; }
   void release() override;
 
   // ---- For the simulation ----

@@ -31,6 +31,14 @@ const Samples kLimit = {{{"0", "0"}, {"25", "25"}, {"1000000", "1000000"}},
                         {"", "-1", "1000001", "2.5", "many", "10k"}};
 const Samples kNumber = {{{"1", "1"}, {"25", "25"}, {"1000000", "1000000"}}, {"", "0", "-1", "1000001", "2.5", "many"}};
 const Samples kNames = {{{"", ""}, {"a", "a"}, {"a, b", "a,b"}}, {}};
+const Samples kText = {{{"", ""}, {"a:b", "a:b"}}, {}};
+const Samples kTlsModes = {{{"disable", "disable"},
+                    {"allow", "allow"},
+                    {"prefer", "prefer"},
+                    {"require", "require"},
+                    {"verify-ca", "verify-ca"},
+                    {"verify-full", "verify-full"}},
+                   {"", "on", "verify_ca", "no-verify"}};
 const Samples kFile = {{{"", ""}, {"/var/lib/x y", "/var/lib/x y"}}, {}};
 const Samples kQuery = {{{"", ""}, {"select 1", "select 1"}}, {}};
 
@@ -49,6 +57,16 @@ const std::map<std::string, Samples>& samples() {
       {"cancel_wait_timeout", kSeconds},
       {"client_idle_timeout", kSeconds},
       {"client_login_timeout", kSeconds},
+      {"client_tls13_ciphers", kText},
+      {"client_tls_ca_file", kFile},
+      {"client_tls_cert_file", kFile},
+      {"client_tls_ciphers", kText},
+      {"client_tls_crl_file", kFile},
+      {"client_tls_dheparams", kText},
+      {"client_tls_ecdhcurve", kText},
+      {"client_tls_key_file", kFile},
+      {"client_tls_protocols", kText},
+      {"client_tls_sslmode", kTlsModes},
       {"default_pool_size", kNumber},
       {"disable_pqexec", kBoolean},
       {"dns_max_ttl", kSeconds},
@@ -107,6 +125,14 @@ const std::map<std::string, Samples>& samples() {
       {"server_reset_query", kQuery},
       {"server_reset_query_always", kBoolean},
       {"server_round_robin", kBoolean},
+      {"server_tls13_ciphers", kText},
+      {"server_tls_ca_file", kFile},
+      {"server_tls_cert_file", kFile},
+      {"server_tls_ciphers", kText},
+      {"server_tls_crl_file", kFile},
+      {"server_tls_key_file", kFile},
+      {"server_tls_protocols", kText},
+      {"server_tls_sslmode", kTlsModes},
       {"stats_period", kWholeSeconds},
       {"stats_users", kNames},
       {"suspend_timeout", kSeconds},
@@ -301,7 +327,7 @@ TEST_CASE("settings that need a restart are named and kept") {
 
 TEST_CASE("names from PgBouncer get advice rather than a guess") {
   for (const char* name :
-       {"so_reuseport", "pkt_buf", "auth_query", "client_tls_sslmode", "syslog", "user", "conffile"}) {
+       {"so_reuseport", "pkt_buf", "auth_query", "peer_id", "syslog", "user", "conffile"}) {
     CAPTURE(name);
     CHECK(unknown_setting_message(name).find("unknown") == std::string::npos);
     CHECK(find_setting(name) == nullptr);

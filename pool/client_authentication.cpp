@@ -1,0 +1,182 @@
+// How a client proves who it is: the part of ClientLogin between the startup packet and its acceptance.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pool/client.h"
+#include "pool/client_login.h"
+#include "pool/printable.h"
+#include "pool/worker.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+namespace bezel::pool {
+
+namespace sqlstate = protocol::sqlstate;
+
+void ClientLogin::authenticate() {
+  method_ = worker_->settings().auth_type;
+  if (method_ == AuthType::any) return authenticated();
+  look_up_secret();
+}
+
+void ClientLogin::look_up_secret() {
+  const auto& secrets = worker_->settings().secrets;
+  const auto at = secrets.find(packet_.user);
+  secret_found(at == secrets.end() ? std::nullopt : std::optional(at->second));
+}
+
+void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
+  secret_ = std::move(secret);
+  switch (method_) {
+    case AuthType::any:
+      return authenticated();
+    case AuthType::trust:
+      return secret_ ? authenticated() : refuse_password("no such user");
+    case AuthType::plain: {
+      stage_ = Stage::cleartext;
+      std::string request;
+      protocol::append_authentication_cleartext(request);
+      return send(request);
+    }
+    case AuthType::md5: {
+      // An unknown user gets the challenge that known ones get: SCRAM where all secrets are verifiers.
+      const auto& secrets = worker_->settings().secrets;
+      const bool scram = secret_
+                             ? secret_->kind == protocol::SecretKind::scram_sha_256
+                             : !secrets.empty() && std::all_of(secrets.begin(), secrets.end(), [](const auto& known) {
+                                 return known.second.kind == protocol::SecretKind::scram_sha_256;
+                               });
+      if (scram) return begin_sasl();
+      stage_ = Stage::md5;
+      worker_->runtime().random_bytes(md5_salt_.data(), md5_salt_.size());
+      std::string request;
+      protocol::append_authentication_md5(request, md5_salt_);
+      return send(request);
+    }
+    case AuthType::scram_sha_256:
+      return begin_sasl();
+  }
+}
+
+void ClientLogin::begin_sasl() {
+  stage_ = Stage::sasl_initial;
+  static constexpr std::string_view kMechanisms[] = {protocol::kScramSha256};
+  std::string request;
+  protocol::append_authentication_sasl(request, kMechanisms);
+  send(request);
+}
+
+void ClientLogin::refuse_password(std::string_view reason) {
+  worker_->log(LogLevel::info,
+               fmt::format("C-{}: login of user \"{}\" failed: {}", client_->id(), printable(packet_.user), reason));
+  fail({sqlstate::kInvalidPassword, fmt::format("password authentication failed for user \"{}\"", packet_.user), "",
+        ""});
+}
+
+void ClientLogin::check_cleartext(std::string_view body) {
+  const auto password = protocol::decode_password(body);
+  if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
+  if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
+  // A verifier takes a slow derivation to check: not on the event loop. Unknown users take the same way.
+  const bool known = secret_.has_value();
+  const auto secret = std::make_shared<protocol::StoredSecret>(secret_.value_or(protocol::StoredSecret()));
+  if (known && secret->kind != protocol::SecretKind::scram_sha_256) {
+    return protocol::verify_password(*secret, packet_.user, *password) ? authenticated()
+                                                                       : refuse_password("wrong password");
+  }
+  if (!known) {
+    secret->kind = protocol::SecretKind::scram_sha_256;
+    secret->verifier = protocol::mock_verifier(packet_.user, worker_->shared().secret);
+  }
+  stage_ = Stage::deriving;
+  auto right = std::make_shared<bool>(false);
+  worker_->runtime().offload(
+      [secret, right, user = packet_.user, text = std::string(*password)] {
+        *right = protocol::verify_password(*secret, user, text);
+      },
+      [this, alive = alive_, right, known] {
+        if (!*alive || stage_ != Stage::deriving) return;
+        if (*right) return authenticated();
+        refuse_password(known ? "wrong password" : "no such user");
+      });
+}
+
+void ClientLogin::check_md5(std::string_view body) {
+  const auto response = protocol::decode_password(body);
+  if (!response) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
+  if (!secret_) return refuse_password("no such user");
+  if (!protocol::verify_md5_response(*secret_, packet_.user, md5_salt_, *response))
+    return refuse_password("wrong password");
+  authenticated();
+}
+
+void ClientLogin::sasl_initial(std::string_view body) {
+  const auto initial = protocol::decode_sasl_initial_response(body);
+  if (!initial || !initial->data) return fail({sqlstate::kProtocolViolation, "malformed SASL response", "", ""});
+  if (initial->mechanism != protocol::kScramSha256) {
+    return fail({sqlstate::kProtocolViolation, "client selected an invalid SASL authentication mechanism", "", ""});
+  }
+  input_ = *initial->data;  // kept while the verifier is being made
+  if (secret_ && secret_->kind == protocol::SecretKind::scram_sha_256) return start_scram(secret_->verifier);
+  if (secret_ && secret_->kind == protocol::SecretKind::plain) return begin_sasl_with_password(secret_->text);
+  // Unknown, or known by an md5 hash, which cannot serve SCRAM.
+  start_scram(protocol::mock_verifier(packet_.user, worker_->shared().secret));
+}
+
+void ClientLogin::begin_sasl_with_password(const std::string& password) {
+  const std::shared_ptr<UserShare> user = worker_->shared().directory.user(packet_.user);
+  char fresh[protocol::kScramSaltBytes];
+  worker_->runtime().random_bytes(fresh, sizeof fresh);
+  const std::string salt = user->derived_keys.own_salt({fresh, sizeof fresh});
+  const int iterations = protocol::kScramIterationsDefault;
+  if (const auto keys = user->derived_keys.find(password, salt, iterations)) {
+    return start_scram(protocol::make_verifier(*keys, salt, iterations));
+  }
+  stage_ = Stage::deriving;
+  auto keys = std::make_shared<std::optional<protocol::ScramKeys>>();
+  worker_->runtime().offload(
+      [keys, password, salt] { *keys = protocol::derive_keys(password, salt, protocol::kScramIterationsDefault); },
+      [this, alive = alive_, keys, user, password, salt] {
+        if (*keys) user->derived_keys.add(password, salt, protocol::kScramIterationsDefault, **keys);
+        if (!*alive || stage_ != Stage::deriving) return;
+        if (!*keys) return fail({sqlstate::kInternalError, "could not derive SCRAM keys", "", ""});
+        start_scram(protocol::make_verifier(**keys, salt, protocol::kScramIterationsDefault));
+      });
+}
+
+void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
+  char random[protocol::kScramRawNonceBytes];
+  worker_->runtime().random_bytes(random, sizeof random);
+  verifier_ = verifier;
+  scram_ = std::make_unique<protocol::ScramServer>(std::move(verifier), protocol::scram_nonce({random, sizeof random}));
+  const std::string first = std::exchange(input_, {});
+  const auto answer = scram_->client_first(first);
+  if (!answer) return scram_failed();
+  stage_ = Stage::sasl_response;
+  std::string request;
+  protocol::append_authentication_sasl_continue(request, *answer);
+  send(request);
+}
+
+void ClientLogin::sasl_response(std::string_view body) {
+  const auto answer = scram_->client_final(body);
+  if (!answer) return scram_failed();
+  std::string request;
+  protocol::append_authentication_sasl_final(request, *answer);
+  send(request);
+  if (auto keys = scram_->keys()) {
+    worker_->shared().directory.user(packet_.user)->pass_keys({verifier_.salt, verifier_.iterations, *keys});
+  }
+  scram_.reset();
+  authenticated();
+}
+
+void ClientLogin::scram_failed() {
+  if (scram_->failure().kind == protocol::ScramFailure::Kind::wrong_password)
+    return refuse_password("wrong password or no such user");
+  fail(scram_->failure().error);
+}
+
+}  // namespace bezel::pool
