@@ -66,11 +66,14 @@ class ByteStream {
   virtual void resume_reading() = 0;
   /// From now on events go to another object.
   virtual void set_events(Events& events) = 0;
-  /// Takes the connection off this worker. REQUIRES: nothing unsent. The stream must be released afterwards as usual.
+  /// Takes the connection off this worker, and with it what is unsent. The stream must be released afterwards as usual.
   virtual std::unique_ptr<DetachedStream> detach() = 0;
   virtual StreamEnds ends() const = 0;
-  /// Turns to TLS. What was written before leaves in plain text; nothing may be written until on_secured(), or
-  /// on_closed() says why not. REQUIRES: connected, not done before; `start.context` is of the right side.
+  /// Whether it is a Unix socket.
+  virtual bool is_local() const = 0;
+  /// Turns to TLS. What was written before leaves in plain text; what is written from now on is lost, until
+  /// on_secured(); or on_closed() says why not. REQUIRES: connected, not done before; `start.context` is of the right
+  /// side.
   virtual void start_tls(const TlsStart& start) = 0;
   /// After on_secured(): what is known; nullptr: the stream is not encrypted.
   virtual const TlsFacts* tls_facts() const = 0;

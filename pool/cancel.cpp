@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "pool/pool.h"
 #include "pool/server.h"
 #include "pool/worker.h"
 #include "protocol/startup.h"
@@ -13,6 +14,7 @@ namespace bezel::pool {
 CancelConnection::CancelConnection(Worker& worker, Server& server, std::function<void()> done)
     : worker_(worker),
       server_(&server),
+      encryption_(worker.settings(), server.pool().database().direct_tls, server.host()),
       timer_([](void* self) { static_cast<CancelConnection*>(self)->finish("timed out"); }, this),
       done_(std::move(done)) {
   protocol::append_cancel_request(packet_, server.backend_pid(), server.cancel_secret());
@@ -25,8 +27,28 @@ CancelConnection::CancelConnection(Worker& worker, Server& server, std::function
 CancelConnection::~CancelConnection() = default;
 
 void CancelConnection::on_connected() {
-  stream_->write_copy(packet_);
-  sent_ = true;
+  go_on(encryption_.connected(*stream_));
+}
+
+void CancelConnection::on_secured() {
+  go_on(encryption_.on_secured());
+}
+
+void CancelConnection::on_bytes(std::string_view bytes) {
+  // PostgreSQL answers a cancel request by closing.
+  if (!sent_) go_on(encryption_.on_bytes(*stream_, bytes));
+}
+
+void CancelConnection::go_on(ServerEncryption::Step step) {
+  switch (step) {
+    case ServerEncryption::Step::wait:
+      return;
+    case ServerEncryption::Step::failed:
+      return finish(encryption_.failure());
+    case ServerEncryption::Step::ready:
+      stream_->write_copy(packet_);
+      sent_ = true;
+  }
 }
 
 void CancelConnection::on_closed(std::string_view reason) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pool/byte_stream.h"
+#include "pool/server_encryption.h"
 #include "pool/settings.h"
 #include "pool/timer_wheel.h"
 
@@ -24,7 +25,8 @@ class CancelConnection final : public ByteStream::Events {
   ~CancelConnection();
 
   void on_connected() override;
-  void on_bytes(std::string_view) override {}
+  void on_secured() override;
+  void on_bytes(std::string_view bytes) override;
   void on_congested() override {}
   void on_drained() override {}
   void on_closed(std::string_view reason) override;
@@ -35,11 +37,13 @@ class CancelConnection final : public ByteStream::Events {
   }
 
  private:
+  void go_on(ServerEncryption::Step step);
   void finish(std::string_view reason);
 
   Worker& worker_;
   Server* server_;
   std::string packet_;
+  ServerEncryption encryption_;
   bool sent_ = false;
   StreamPtr stream_;
   Timer timer_;  // cancel_wait_timeout

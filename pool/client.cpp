@@ -91,6 +91,10 @@ void Client::on_bytes(std::string_view bytes) {
   }
 }
 
+void Client::on_secured() {
+  if (login_) login_->secured();
+}
+
 void Client::on_congested() {
   congested_ = true;
   update_reading();
@@ -104,6 +108,8 @@ void Client::on_drained() {
 }
 
 void Client::on_closed(std::string_view reason) {
+  // Who only opens a connection and leaves, as probes do, is not worth a line; a failed handshake is.
+  if (login_ && login_->is_securing() && !reason.empty()) return close_stream(reason, LogLevel::warning);
   close_quietly(reason.empty() ? "client close" : fmt::format("client connection failed: {}", reason));
 }
 
@@ -377,6 +383,7 @@ void Client::timer_fired() {
 ConnectionRow Client::row() const {
   ConnectionRow row;
   row.id = cancel_pid();
+  row.tls = tls_text(stream_.get());
   row.link = server_ != nullptr ? server_->shown_id() : 0;
   row.user = user();
   row.database = database();

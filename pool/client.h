@@ -55,6 +55,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   std::unique_ptr<ClientLogin> move_away(std::unique_ptr<DetachedStream>& detached);
 
   // Events of the stream.
+  void on_secured() override;
   void on_bytes(std::string_view bytes) override;
   void on_congested() override;
   void on_drained() override;

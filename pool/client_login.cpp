@@ -55,7 +55,36 @@ void ClientLogin::on_bytes(std::string_view bytes) {
   }
 }
 
+bool ClientLogin::may_use_tls() const {
+  return worker_->settings().client_tls != nullptr && !client_->stream_->is_local();
+}
+
+void ClientLogin::encryption_requested(protocol::FirstPacketResult::Kind kind) {
+  if (client_->stream_->tls_facts() != nullptr) {
+    return fail({sqlstate::kProtocolViolation, "encryption was requested in an encrypted connection", "", ""});
+  }
+  if (kind != protocol::FirstPacketResult::Kind::ssl_request || !may_use_tls()) return send("N");
+  send("S");
+  start_tls(false);
+}
+
+void ClientLogin::start_tls(bool direct) {
+  stage_ = Stage::securing;
+  const std::string received = std::exchange(input_, {});
+  client_->stream_->start_tls(
+      {.context = worker_->settings().client_tls, .host = {}, .direct = direct, .received = received});
+}
+
+void ClientLogin::secured() {
+  stage_ = Stage::first_packet;
+}
+
 void ClientLogin::first_packet() {
+  // PostgreSQL 17's direct way: TLS from the first byte, the type of a handshake record.
+  constexpr char kTlsHandshake = 0x16;
+  if (input_.front() == kTlsHandshake && may_use_tls() && client_->stream_->tls_facts() == nullptr) {
+    return start_tls(true);
+  }
   using Kind = protocol::FirstPacketResult::Kind;
   protocol::FirstPacketResult result = protocol::decode_first_packet(input_);
   switch (result.kind) {
@@ -64,16 +93,15 @@ void ClientLogin::first_packet() {
     case Kind::error:
       return fail(result.error);
     case Kind::ssl_request:
-    case Kind::gssenc_request: {
-      // Bytes that came before our answer would be taken for encrypted ones if we could encrypt (CVE-2021-3935).
+    case Kind::gssenc_request:
+      // Bytes that came before our answer would be taken for encrypted ones (CVE-2021-3935).
       if (input_.size() > result.bytes_consumed) {
         return fail(
             {sqlstate::kProtocolViolation, "received unencrypted data after SSL or GSSAPI encryption request", "",
              "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."});
       }
       input_.clear();
-      return send("N");
-    }
+      return encryption_requested(result.kind);
     case Kind::cancel_request:
       stage_ = Stage::cancel;
       worker_->statistics().cancel_requests.add(1);
@@ -99,6 +127,10 @@ void ClientLogin::startup(protocol::StartupPacket packet) {
     if (name == "replication" && value != "false" && value != "off" && value != "no" && value != "0") {
       return fail({sqlstate::kFeatureNotSupported, "replication connections are not supported", "", ""});
     }
+  }
+  if (worker_->settings().client_tls_sslmode >= TlsMode::require && client_->stream_->tls_facts() == nullptr &&
+      !client_->stream_->is_local()) {
+    return fail({sqlstate::kInvalidAuthorizationSpecification, "SSL required", "", ""});
   }
   stage_ = Stage::moved;
   const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);

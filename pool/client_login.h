@@ -47,6 +47,7 @@ class ClientLogin {
   /// Binds it to the client (again, after a hand-over) and goes on where it was.
   void start(Client& client, Worker& worker);
   void on_bytes(std::string_view bytes);
+  void secured();
   /// A server has taken the client's startup parameters (nullptr), or refused them.
   void parameters_applied(const protocol::ProtocolError* error);
   /// The client is closed: what is being computed for it comes too late.
@@ -56,6 +57,7 @@ class ClientLogin {
 
   int64_t connected_wall_us() const { return connected_wall_us_; }
   const protocol::StartupPacket& packet() const { return packet_; }
+  bool is_securing() const { return stage_ == Stage::securing; }
   bool is_cancel_request() const { return stage_ == Stage::cancel; }
   /// What the client sent before it was told that it may.
   std::string take_early_input() { return std::move(input_); }
@@ -66,6 +68,7 @@ class ClientLogin {
  private:
   enum class Stage : uint8_t {
     first_packet,
+    securing,  // TLS is being set up
     cancel,
     moved,
     cleartext,
@@ -79,6 +82,10 @@ class ClientLogin {
   };
 
   void first_packet();
+  /// A request for encryption: true where it was granted.
+  void encryption_requested(protocol::FirstPacketResult::Kind kind);
+  void start_tls(bool direct);
+  bool may_use_tls() const;
   void startup(protocol::StartupPacket packet);
   void on_right_worker();
   bool is_console() const;

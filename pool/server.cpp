@@ -46,6 +46,10 @@ void Server::on_connected() {
   login_->connected();
 }
 
+void Server::on_secured() {
+  login_->secured();
+}
+
 void Server::on_bytes(std::string_view bytes) {
   if (state_ == ServerState::closed) return;
   if (login_) return login_->on_bytes(bytes);
@@ -451,6 +455,7 @@ ConnectionRow Server::row() const {
   ConnectionRow row;
   row.is_server = true;
   row.id = shown_id();
+  row.tls = tls_text(stream_.get());
   row.link = client_ != nullptr ? client_->cancel_pid() : 0;
   row.user = pool_.user_name();
   row.database = pool_.database_name();

@@ -46,6 +46,7 @@ class Server final : public ByteStream::Events {
 
   // Events of the stream.
   void on_connected() override;
+  void on_secured() override;
   void on_bytes(std::string_view bytes) override;
   void on_congested() override;
   void on_drained() override;
@@ -212,7 +213,7 @@ class Server final : public ByteStream::Events {
   uint64_t batch_ = 0;                // counts Syncs
   bool skipping_until_sync_ = false;  // the server skips what it reads, after an error
   bool copying_in_ = false;
-  bool forge_due_ = false;        // forged answers follow the frame at hand
+  bool forge_due_ = false;  // forged answers follow the frame at hand
   bool in_relay_ = false;
   bool setting_parameters_ = false;  // the oldest query outstanding sets the client's parameters
   bool own_query_failed_ = false;

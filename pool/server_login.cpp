@@ -18,7 +18,10 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
-ServerLogin::ServerLogin(Server& server, Worker& worker) : server_(server), worker_(worker) {}
+ServerLogin::ServerLogin(Server& server, Worker& worker)
+    : server_(server),
+      worker_(worker),
+      encryption_(worker.settings(), server.pool_.database().direct_tls, server.host_) {}
 
 ServerLogin::~ServerLogin() {
   *alive_ = false;
@@ -35,6 +38,26 @@ void ServerLogin::fail(std::string_view reason) {
 }
 
 void ServerLogin::connected() {
+  go_on(encryption_.connected(*server_.stream_));
+}
+
+void ServerLogin::secured() {
+  go_on(encryption_.on_secured());
+}
+
+void ServerLogin::go_on(ServerEncryption::Step step) {
+  switch (step) {
+    case ServerEncryption::Step::wait:
+      return;
+    case ServerEncryption::Step::failed:
+      return fail(encryption_.failure());
+    case ServerEncryption::Step::ready:
+      return send_startup();
+  }
+}
+
+void ServerLogin::send_startup() {
+  started_ = true;
   Pool& pool = server_.pool_;
   const DatabaseSettings& database = pool.database();
   protocol::Parameters parameters = {{"user", pool.user_name()},
@@ -46,6 +69,7 @@ void ServerLogin::connected() {
 }
 
 void ServerLogin::on_bytes(std::string_view bytes) {
+  if (!started_) return go_on(encryption_.on_bytes(*server_.stream_, bytes));
   input_.append(bytes);
   size_t position = 0;
   while (!done_ && input_.size() - position >= protocol::kFrameHeaderBytes) {

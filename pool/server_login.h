@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "pool/server_encryption.h"
 #include "protocol/error_response.h"
 #include "protocol/scram.h"
 #include "protocol/secret.h"
@@ -25,6 +26,7 @@ class ServerLogin {
   ServerLogin& operator=(const ServerLogin&) = delete;
 
   void connected();
+  void secured();
   /// The server was closed: what is being computed for it comes too late.
   void stop() { done_ = true; }
   void on_bytes(std::string_view bytes);
@@ -33,6 +35,8 @@ class ServerLogin {
   static constexpr size_t kFrameBytesMax = 64 * 1024;
 
  private:
+  void go_on(ServerEncryption::Step step);
+  void send_startup();
   void message(char type, std::string_view body);
   void authentication(std::string_view body);
   std::optional<protocol::StoredSecret> secret() const;
@@ -48,6 +52,8 @@ class ServerLogin {
 
   Server& server_;
   Worker& worker_;
+  ServerEncryption encryption_;
+  bool started_ = false;  // the startup packet is sent
   bool done_ = false;
   bool authenticated_ = false;
   std::string input_;

@@ -19,8 +19,8 @@ enum class PoolMode : uint8_t { session, transaction, statement };
 /// any: like trust, but the user name need not be known and the database must force a user.
 enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256 };
 
-/// How the sends of a turn of the event loop reach the kernel in one system call: the best way that it allows, a certain
-/// one (start-up fails without it), or not at all.
+/// How the sends of a turn of the event loop reach the kernel in one system call: the best way that it allows, a
+/// certain one (start-up fails without it), or not at all.
 enum class BatchedSends : uint8_t { automatic, io_uring, aio, off };
 
 /// Which of several hosts of a database is tried first: each in turn, or always the first one that works.
@@ -44,7 +44,7 @@ struct DatabaseSettings {
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
   std::optional<int64_t> server_lifetime_us;
-  bool direct_tls = false;  ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
+  bool direct_tls = false;    ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
   std::string connect_query;  ///< run on each new server connection before its first use
   /// Startup parameters of every server connection (client_encoding, datestyle, timezone, application_name).
   std::vector<std::pair<std::string, std::string>> server_parameters;

@@ -36,4 +36,8 @@ struct TlsFacts {
   bool resumed = false;
 };
 
+class ByteStream;
+/// For SHOW CLIENTS and SHOW SERVERS: "TLSv1.3/TLS_AES_256_GCM_SHA384"; empty where there is no TLS, or no stream.
+std::string tls_text(const ByteStream* stream);
+
 }  // namespace bezel::pool

@@ -85,8 +85,7 @@ struct NamesKind {
 
 using Kind = std::variant<BooleanKind, IntegerKind, PortKind, DurationKind, SizeKind, FileModeKind,
                           ChoiceKind<pool::AuthType>, ChoiceKind<pool::PoolMode>, ChoiceKind<pool::BatchedSends>,
-                          ChoiceKind<pool::TlsMode>,
-                          ChoiceKind<std::string>, TextKind, FileKind, NamesKind>;
+                          ChoiceKind<pool::TlsMode>, ChoiceKind<std::string>, TextKind, FileKind, NamesKind>;
 
 struct Setting {
   std::string_view name;

@@ -8,11 +8,11 @@
 #include <set>
 #include <utility>
 
-#include "protocol/userlist.h"
 #include "src/config/configuration_file.h"
 #include "src/config/conninfo.h"
 #include "src/config/cross_checks.h"
 #include "src/config/database_entry.h"
+#include "src/config/named_files.h"
 #include "src/config/setting.h"
 #include "src/config/spelling.h"
 #include "src/config/tls_contexts.h"
@@ -195,20 +195,11 @@ class Loader {
   }
 
   void load_auth_file(const Configuration& configuration) {
-    const std::string& path = settings_->auth_file;
-    if (path.empty()) return;
-    const FileContent file = read_file(path);
-    if (!file.error.empty()) {
-      fail(origin_of("auth_file", configuration), "auth_file", fmt::format("{}: {}", path, file.error));
-      return;
+    std::vector<Problem> faults;
+    if (const auto error = read_auth_file(*settings_, faults)) {
+      fail(origin_of("auth_file", configuration), "auth_file", *error);
     }
-    const protocol::Userlist userlist = protocol::parse_userlist(file.content);
-    for (const protocol::UserlistError& error : userlist.errors) {
-      errors_.add({path, static_cast<int>(error.line), {}, error.message});
-    }
-    for (const protocol::UserlistEntry& entry : userlist.entries) {
-      settings_->secrets.insert_or_assign(entry.user, protocol::parse_secret(entry.secret));
-    }
+    for (Problem& fault : faults) errors_.add(std::move(fault));
   }
 
   /// Where a key stands: "auth_file", "databases.app", "databases.app.pool_size".

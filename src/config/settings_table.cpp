@@ -112,7 +112,8 @@ std::vector<Setting> make_table() {
       {"batched_sends", listening, at_restart, ChoiceKind<BatchedSends>{&Settings::batched_sends, kBatchedSends},
        "How data is sent to many connections in one system call, which costs less CPU than a call for each. "
        "`io_uring` is best, but containers often forbid it; `aio` is Linux's older asynchronous I/O, which they allow. "
-       "With either start-up fails where the kernel does not allow it. `auto`: the best that it allows. `off`: a system "
+       "With either start-up fails where the kernel does not allow it. `auto`: the best that it allows. `off`: a "
+       "system "
        "call for each connection."},
       {"cancel_wait_timeout", timeouts, at_runtime, seconds(&Settings::cancel_wait_timeout_us),
        "How long a cancel request may wait before it is sent on to the server; after that the requester is "
@@ -130,7 +131,8 @@ std::vector<Setting> make_table() {
       {"client_tls_cert_file", tls, at_reload, FileKind{&Settings::client_tls_cert_file},
        "The certificate (PEM, with the chain behind it) that clients are shown."},
       {"client_tls_ciphers", tls, at_reload, TextKind{&Settings::client_tls_ciphers, "a list of ciphers"},
-       "The ciphers up to TLS 1.2 for clients, in OpenSSL's language, or `default`, `secure`, `normal`, `fast`, `all`."},
+       "The ciphers up to TLS 1.2 for clients, in OpenSSL's language, or `default`, `secure`, `normal`, `fast`, "
+       "`all`."},
       {"client_tls_crl_file", tls, at_reload, FileKind{&Settings::client_tls_crl_file},
        "Lists of revoked certificates (PEM), one of each authority: clients with such a certificate are refused."},
       {"client_tls_dheparams", tls, at_reload, TextKind{&Settings::client_tls_dheparams, "auto, none or a file"},

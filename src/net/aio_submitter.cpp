@@ -1,7 +1,5 @@
 #include "src/net/aio_submitter.h"
 
-#include <csignal>
-
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -80,7 +78,8 @@ void AioSubmitter::reap(std::span<Send> sends, size_t count) {
   for (Send& send : sends.first(count)) send.result = -EIO;
   size_t seen = 0;
   while (seen < count) {
-    // They are all there: this only waits if the kernel breaks its promise, and then must, because the memory is in use.
+    // They are all there: this only waits if the kernel breaks its promise, and then must, because the memory is in
+    // use.
     const long left = static_cast<long>(count - seen);
     const int status = io_getevents(context_, left, left, completions_.data(), nullptr);
     if (status == -EINTR) continue;

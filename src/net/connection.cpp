@@ -63,10 +63,16 @@ Connection::Connection(EventLoop& loop, Events* events) : loop_(loop), events_(e
   loop_.connections_++;
 }
 
-Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer,
-                       std::unique_ptr<TlsState> tls)
-    : loop_(loop), events_(events), tls_(std::move(tls)), descriptor_(descriptor), peer_(peer), state_(State::open) {
+Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer)
+    : loop_(loop), events_(events), descriptor_(descriptor), peer_(peer), state_(State::open) {
   loop_.connections_++;
+}
+
+Connection::Connection(EventLoop& loop, Events* events, DetachedDescriptor& detached)
+    : Connection(loop, events, detached.take(), detached.peer()) {
+  tls_ = detached.take_tls();
+  unsent_ = detached.take_unsent();
+  if (!unsent_.empty()) loop_.mark_dirty(*this);
 }
 
 Connection::~Connection() {
@@ -391,9 +397,10 @@ void Connection::end(std::string_view reason) {
 }
 
 std::unique_ptr<pool::DetachedStream> Connection::detach() {
-  assert(state_ == State::open && unsent_bytes() == 0);
+  assert(state_ == State::open);
+  keep_slices();
   assert(tls_ == nullptr || tls_->is_ready);
-  auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_, std::move(tls_));
+  auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_, std::move(tls_), std::move(unsent_));
   dismiss_slot();
   close_handle();
   descriptor_ = -1;

@@ -23,19 +23,22 @@ class EventLoop;
 /// A connection on its way between two loops: an open descriptor and who is at its other end.
 class DetachedDescriptor final : public pool::DetachedStream {
  public:
-  DetachedDescriptor(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls = nullptr)
-      : descriptor_(descriptor), peer_(peer), tls_(std::move(tls)) {}
+  DetachedDescriptor(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls = nullptr,
+                     UnsentBuffer unsent = {})
+      : descriptor_(descriptor), peer_(peer), tls_(std::move(tls)), unsent_(std::move(unsent)) {}
   DetachedDescriptor(const DetachedDescriptor&) = delete;
   DetachedDescriptor& operator=(const DetachedDescriptor&) = delete;
   ~DetachedDescriptor() override;
   int take();
   const PeerAddress& peer() const { return peer_; }
   std::unique_ptr<TlsState> take_tls() { return std::move(tls_); }
+  UnsentBuffer take_unsent() { return std::move(unsent_); }
 
  private:
   int descriptor_;
   PeerAddress peer_;
   std::unique_ptr<TlsState> tls_;
+  UnsentBuffer unsent_;
 };
 
 /// A socket of one loop: pool::ByteStream on a non-blocking descriptor. Every idle client has one, so it is small.
@@ -51,9 +54,10 @@ class Connection final : public pool::ByteStream {
  public:
   /// A connection that is to be dialled: `dial_` is set by the loop.
   Connection(EventLoop& loop, Events* events);
-  /// One that is connected, and may be encrypted.
-  Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer,
-             std::unique_ptr<TlsState> tls = nullptr);
+  /// One that is connected.
+  Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer);
+  /// One that was detached.
+  Connection(EventLoop& loop, Events* events, DetachedDescriptor& detached);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -66,6 +70,7 @@ class Connection final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  bool is_local() const override { return peer_.family == AF_UNIX; }
   void start_tls(const pool::TlsStart& start) override;
   const pool::TlsFacts* tls_facts() const override;
   void release() override;
@@ -111,7 +116,9 @@ class Connection final : public pool::ByteStream {
   bool can_receive() const { return state_ == State::open && !paused_ && !eof_ && error_ == 0 && !is_handshaking(); }
   void unmute();
   void queue(std::string_view bytes);
-  bool takes_bytes() const { return (state_ == State::open || state_ == State::dialling) && error_ == 0; }
+  bool takes_bytes() const {
+    return (state_ == State::open || state_ == State::dialling) && error_ == 0 && (tls_ == nullptr || tls_->is_ready);
+  }
   uint32_t list_pieces(iovec* pieces);
   /// Fewer pieces, where that is cheaper or the kernel would refuse.
   uint32_t merge_pieces(iovec* pieces, uint32_t count, size_t bytes);

@@ -88,9 +88,8 @@ pool::StreamPtr EventLoop::dial(const pool::HostAddress& address, const pool::Se
   return pool::StreamPtr(connection);
 }
 
-pool::StreamPtr EventLoop::attach(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls,
-                                  pool::ByteStream::Events& events) {
-  auto* const connection = new Connection(*this, &events, descriptor, peer, std::move(tls));
+pool::StreamPtr EventLoop::attach(DetachedDescriptor& detached, pool::ByteStream::Events& events) {
+  auto* const connection = new Connection(*this, &events, detached);
   if (!connection->start_polling(UV_READABLE)) tell_failure_later(*connection);
   return pool::StreamPtr(connection);
 }

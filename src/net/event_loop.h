@@ -44,8 +44,7 @@ class EventLoop {
   int64_t now_us() const { return now_us_; }
   pool::StreamPtr dial(const pool::HostAddress& address, const pool::Settings& settings,
                        pool::ByteStream::Events& events);
-  pool::StreamPtr attach(int descriptor, const PeerAddress& peer, std::unique_ptr<TlsState> tls,
-                         pool::ByteStream::Events& events);
+  pool::StreamPtr attach(DetachedDescriptor& detached, pool::ByteStream::Events& events);
   /// A connection that was just accepted, here or by another worker.
   void adopt(int descriptor, const PeerAddress& peer);
   void offload(std::function<void()> work, std::function<void()> done);

@@ -45,8 +45,7 @@ pool::StreamPtr LoopRuntime::dial(const pool::HostAddress& address, const pool::
 
 pool::StreamPtr LoopRuntime::attach(std::unique_ptr<pool::DetachedStream> detached, pool::ByteStream::Events& events) {
   // Streams of this layer detach into nothing else.
-  auto& descriptor = static_cast<DetachedDescriptor&>(*detached);
-  return loop_->attach(descriptor.take(), descriptor.peer(), descriptor.take_tls(), events);
+  return loop_->attach(static_cast<DetachedDescriptor&>(*detached), events);
 }
 
 void LoopRuntime::offload(std::function<void()> work, std::function<void()> done) {

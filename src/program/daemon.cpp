@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "src/config/named_files.h"
 #include "src/config/settings_loader.h"
 #include "src/config/settings_registry.h"
 #include "src/net/cpu_quota.h"
@@ -38,9 +39,12 @@ void raise_file_limit() {
 
 const char* sends_text(pool::BatchedSends sends) {
   switch (sends) {
-    case pool::BatchedSends::io_uring: return "sends batched by io_uring";
-    case pool::BatchedSends::aio: return "sends batched by asynchronous I/O";
-    default: return "sends not batched";
+    case pool::BatchedSends::io_uring:
+      return "sends batched by io_uring";
+    case pool::BatchedSends::aio:
+      return "sends batched by asynchronous I/O";
+    default:
+      return "sends not batched";
   }
 }
 
@@ -129,6 +133,7 @@ void Daemon::stop() {
   threads_.reset();
   if (!first_settings_->pidfile.empty()) unlink(first_settings_->pidfile.c_str());
   // Handles that an error at start has left open.
+  if (file_watch_) file_watch_->stop();
   uv_walk(
       &loop_,
       [](uv_handle_t* handle, void*) {
@@ -154,6 +159,8 @@ void Daemon::watch_signals() {
     signals_.push_back(std::move(handle));
   }
   signal(SIGPIPE, SIG_IGN);
+  file_watch_.emplace(&loop_, [this] { reread_files(); });
+  file_watch_->watch(config::named_files(*first_settings_));
   statistics_timer_.data = this;
   uv_timer_init(&loop_, &statistics_timer_);
   uv_timer_init(&loop_, &shutdown_timer_);
@@ -200,9 +207,7 @@ void Daemon::on_signal(int number) {
     case SIGUSR2:
       return fleet_->operate_for_nobody({pool::Operation::resume, "", 0});
     case SIGHUP:
-      if (const std::string error = read_configuration(); !error.empty()) {
-        log_.write(LogLevel::error, fmt::format("the configuration stays as it was: {}", error));
-      }
+      read_configuration();
       return;
     default:
       return;
@@ -266,7 +271,17 @@ void Daemon::install(pool::SettingsPtr settings) {
   const auto period_ms = static_cast<uint64_t>(settings->stats_period_us / 1000);
   uv_timer_set_repeat(&statistics_timer_, period_ms);
   if (const std::string error = log_.open(*settings); !error.empty()) log_.write(LogLevel::error, error);
+  file_watch_->watch(config::named_files(*settings));
   fleet_->apply_settings(std::move(settings));
+}
+
+void Daemon::reread_files() {
+  auto settings = std::make_shared<pool::Settings>(*fleet_->settings());
+  const std::vector<config::Problem> problems = config::read_named_files(*settings);
+  for (const config::Problem& problem : problems) log_.write(LogLevel::error, problem.text());
+  if (!problems.empty()) return log_.write(LogLevel::error, "changed files are not used");
+  install(std::move(settings));
+  log_.write(LogLevel::info, "files have changed, and were read again: users, certificates");
 }
 
 void Daemon::answer(int worker, std::function<void(std::string)> done, std::string error) {
@@ -297,7 +312,11 @@ std::string Daemon::read_configuration() {
   for (const config::Problem& warning : loaded.warnings) log_.write(LogLevel::warning, warning.text());
   if (!loaded.ok()) {
     std::string errors;
-    for (const config::Problem& problem : loaded.errors) errors += (errors.empty() ? "" : "; ") + problem.text();
+    for (const config::Problem& problem : loaded.errors) {
+      log_.write(LogLevel::error, problem.text());
+      errors += (errors.empty() ? "" : "; ") + problem.text();
+    }
+    log_.write(LogLevel::error, "the configuration stays as it was");
     return errors;
   }
   auto settings = std::make_shared<pool::Settings>(*loaded.settings);

@@ -16,6 +16,7 @@
 #include "src/metrics_server/metrics_server.h"
 #include "src/net/listen_sockets.h"
 #include "src/net/worker_threads.h"
+#include "src/program/file_watch.h"
 #include "src/program/log_sink.h"
 
 namespace bezel::program {
@@ -52,6 +53,8 @@ class Daemon final : public admin::Program {
   std::string start_metrics();
   std::string write_pidfile();
   std::string read_configuration();
+  /// Reads the files that the settings name, and nothing else, anew.
+  void reread_files();
   std::string change_setting(const std::string& key, const std::string& value);
   void install(pool::SettingsPtr settings);
   void answer(int worker, std::function<void(std::string)> done, std::string error);
@@ -81,6 +84,7 @@ class Daemon final : public admin::Program {
   uv_async_t wake_;
   uv_timer_t statistics_timer_;
   uv_timer_t shutdown_timer_;
+  std::optional<FileWatch> file_watch_;
   std::mutex tasks_mutex_;
   std::vector<std::function<void()>> tasks_;
   std::atomic<bool> shutting_down_{false};

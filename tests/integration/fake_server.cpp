@@ -64,7 +64,8 @@ bool FakeServer::read_startup(RawClient& peer) {
       for (const char c : packet) size = size << 8 | static_cast<unsigned char>(c);
     }
   }
-  return packet.substr(4, 4) != int32_bytes(80877102);  // CancelRequest
+  if (packet.substr(4, 4) == int32_bytes(80877103)) return peer.send("N") && read_startup(peer);  // SSLRequest
+  return packet.substr(4, 4) != int32_bytes(80877102);                                            // CancelRequest
 }
 
 std::string FakeServer::greeting() {

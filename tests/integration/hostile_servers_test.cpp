@@ -19,7 +19,8 @@ using namespace bezel::integration;
 namespace {
 
 Configuration configuration_for(const FakeServer& server) {
-  return {.settings = {{"server_login_retry", "50ms"},
+  return {.settings = {{"server_tls_sslmode", "disable"},  // scripts begin with the startup packet
+                       {"server_login_retry", "50ms"},
                        {"server_connect_timeout", "100ms"},
                        {"query_wait_timeout", "150ms"},
                        {"workers", "1"}},

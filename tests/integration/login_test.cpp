@@ -1,7 +1,10 @@
 // Logins: of clients to Bezel and of Bezel to servers, by every method.
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
@@ -258,7 +261,28 @@ TEST_CASE("protocol versions") {
   }
 }
 
-TEST_CASE("a changed userlist counts from the reload on") {
+TEST_CASE("a userlist counts as soon as it has changed, also by a link that is swapped") {
+  const TemporaryFolder mounted;
+  const auto provide = [&](const std::string& version, const std::string& password) {
+    const std::string folder = mounted.path_of(version);
+    mkdir(folder.c_str(), 0755);
+    write_file(folder + "/userlist.txt", "\"app\" \"" + password + "\"\n");
+    const std::string fresh = mounted.path_of("..fresh");
+    REQUIRE(symlink(version.c_str(), fresh.c_str()) == 0);
+    REQUIRE(rename(fresh.c_str(), mounted.path_of("..data").c_str()) == 0);
+  };
+  // As Kubernetes mounts a secret: the file is a link into a folder that is a link.
+  provide("..first", "app-secret");
+  REQUIRE(symlink("..data/userlist.txt", mounted.path_of("userlist.txt").c_str()) == 0);
+  BezelProcess bezel({.settings = {{"auth_file", mounted.path_of("userlist.txt")}}});
+  CHECK(bezel.connect().value("SELECT 1") == "1");
+  provide("..second", "changed");
+  wait_until("the new password is taken",
+             [&] { return PgConnection(bezel.conninfo("", "app", "changed")).connected(); });
+  CHECK_FALSE(PgConnection(bezel.conninfo()).connected());
+}
+
+TEST_CASE("a changed userlist is read by a reload") {
   server().set_hba("");
   BezelProcess bezel({.databases = {{"app", database_at(server(), "user=app password=app-secret")}}});
   CHECK_FALSE(logs_in(bezel, "newcomer", "new-secret"));

@@ -81,6 +81,25 @@ void PostgresServer::start() {
   });
 }
 
+void PostgresServer::enable_tls(const Certificate& certificate, const std::string& authority) {
+  std::string settings = "ssl = on\n";
+  const auto add = [&](const std::string& setting, const std::string& source) {
+    const std::string path = folder_.path_of("server/" + setting);
+    write_file(path, read_file(source));
+    if (const passwd* owner = account().empty() ? nullptr : getpwnam(account().c_str())) {
+      if (chown(path.c_str(), owner->pw_uid, owner->pw_gid) != 0) throw std::runtime_error("chown " + path);
+    }
+    settings += setting + " = '" + path + "'\n";
+  };
+  add("ssl_cert_file", certificate.certificate);
+  add("ssl_key_file", certificate.key);
+  if (!authority.empty()) add("ssl_ca_file", authority);
+  const std::string path = data() + "/postgresql.conf";
+  write_file(path, read_file(path) + settings);
+  stop();
+  start();
+}
+
 void PostgresServer::stop() {
   observer_.reset();
   process_->signal(SIGINT);

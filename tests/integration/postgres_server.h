@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "integration/certificates.h"
 #include "integration/child_process.h"
 #include "integration/pg_connection.h"
 #include "integration/temporary_folder.h"
@@ -41,6 +42,8 @@ class PostgresServer {
 
   /// Replaces pg_hba.conf and has it read. A line for the superuser is always added first.
   void set_hba(const std::string& lines);
+  /// Restarts with TLS. `authority`: client certificates are asked for and checked against it.
+  void enable_tls(const Certificate& certificate, const std::string& authority = "");
   void start();
   /// Smart shutdown would wait for clients: this is a fast one (SIGINT).
   void stop();

@@ -108,6 +108,7 @@ class Stream final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  bool is_local() const override { return false; }
   /// Encryption is below what is simulated: no settings ask for it.
   void start_tls(const pool::TlsStart&) override { std::abort(); }
   const pool::TlsFacts* tls_facts() const override { return nullptr; }
