@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +17,7 @@
 #include "integration/waiting.h"
 #include "protocol/messages.h"
 #include "protocol/scram.h"
+#include "protocol/secret.h"
 
 using namespace bezel::integration;
 namespace protocol = bezel::protocol;
@@ -466,4 +470,91 @@ TEST_CASE("passwords of 64 KiB, and what is longer than a password may be") {
     }
     if (plain) CHECK(bezel.log().find("pppp") == std::string::npos);
   }
+}
+
+TEST_CASE("SCRAM in single bytes, on both sides") {
+  FakeServer server([](RawClient& peer) {
+    if (!FakeServer::read_startup(peer)) return;
+    ScramSteps scram(peer);
+    peer.send_bytewise(sasl());
+    peer.send_bytewise(scram.challenge_after_offer());
+    peer.send_bytewise(scram.signature_after_challenge() + FakeServer::greeting());
+    FakeServer::answer_queries(peer);
+  });
+  BezelProcess bezel(configuration_for(server));
+  RawClient client(own_address(), bezel.port());
+  client.send_bytewise(startup_packet("app", "app"));
+  REQUIRE(client.read_frame());
+  protocol::ScramClient scram("client-nonce");
+  std::string message;
+  protocol::append_sasl_initial_response(message, kScram, scram.first());
+  client.send_bytewise(message);
+  const auto challenge = scram.server_first(client.read_frame().value().body.substr(4));
+  REQUIRE(challenge);
+  const auto keys = protocol::derive_keys("app-secret", challenge->salt, challenge->iterations);
+  client.send_bytewise(frame_bytes('p', scram.final_message(*keys).value()));
+  CHECK(scram.verify_server_final(client.read_frame().value().body.substr(4)));
+  CHECK(client.read_until('Z').back().type == 'Z');
+}
+
+TEST_CASE("a SCRAM proof that ends at each of its bytes") {
+  Victim bezel;
+  std::string initial;
+  protocol::append_sasl_initial_response(initial, kScram, "n,,n=,r=client-nonce");
+  const std::string last = frame_bytes('p', "c=biws,r=client-nonce,p=" + std::string(43, 'A') + "=");
+  for (size_t size = 0; size < last.size(); size++) {
+    RawClient client = bezel.client();
+    client.send(initial);
+    REQUIRE(client.read_frame());
+    client.send(last.substr(0, size));
+    client.shut_down_sending();
+    CHECK(client.read_to_end().empty());
+  }
+}
+
+TEST_CASE("a login that was overheard cannot be repeated") {
+  FakeServer server([](RawClient& peer) {
+    if (FakeServer::read_startup(peer)) serve(peer);
+  });
+  Configuration configuration = configuration_for(server);
+  configuration.settings["auth_type"] = "md5";
+  BezelProcess md5(configuration), scram(configuration_for(server));
+
+  const auto greeted = [](const BezelProcess& bezel, const std::vector<std::string>& messages) {
+    RawClient client(own_address(), bezel.port());
+    client.send(startup_packet("app", "app"));
+    std::vector<Frame> frames = {client.read_frame().value()};
+    for (const std::string& message : messages) {
+      client.send(message);
+      frames.push_back(client.read_frame().value());
+    }
+    return frames.back();
+  };
+  RawClient honest(own_address(), md5.port());
+  honest.send(startup_packet("app", "app"));
+  std::array<unsigned char, 4> salt;
+  const std::string challenge = honest.read_frame().value().body;
+  REQUIRE(challenge.size() == 8);
+  std::copy(challenge.begin() + 4, challenge.end(), salt.begin());
+  const auto response = protocol::md5_challenge_response(protocol::parse_secret("app-secret"), "app", salt);
+  std::string message;
+  protocol::append_password_message(message, response.value());
+  honest.send(message);
+  CHECK(honest.read_frame().value().type == 'R');
+  CHECK(sqlstate_of(greeted(md5, {message})) == "28P01");
+
+  protocol::ScramClient exchange("client-nonce");
+  std::string initial;
+  protocol::append_sasl_initial_response(initial, kScram, exchange.first());
+  RawClient salted(own_address(), scram.port());
+  salted.send(startup_packet("app", "app"));
+  REQUIRE(salted.read_frame());
+  salted.send(initial);
+  const auto asked = exchange.server_first(salted.read_frame().value().body.substr(4));
+  REQUIRE(asked);
+  const auto keys = protocol::derive_keys("app-secret", asked->salt, asked->iterations);
+  const std::string proof = frame_bytes('p', exchange.final_message(*keys).value());
+  salted.send(proof);
+  CHECK(salted.read_frame().value().type == 'R');
+  CHECK(message_of(greeted(scram, {initial, proof})) == "invalid SCRAM response");
 }
