@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "pool/client.h"
 #include "pool/client_login.h"
@@ -60,11 +61,19 @@ void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
   }
 }
 
+std::string ClientLogin::binding_data() const {
+  const TlsFacts* facts = client_->stream_->tls_facts();
+  return facts != nullptr ? facts->server_end_point : std::string();
+}
+
 void ClientLogin::begin_sasl() {
   stage_ = Stage::sasl_initial;
-  static constexpr std::string_view kMechanisms[] = {protocol::kScramSha256};
+  // The better one first: clients take the first that they know.
+  std::vector<std::string_view> mechanisms;
+  if (!binding_data().empty()) mechanisms.push_back(protocol::kScramSha256Plus);
+  mechanisms.push_back(protocol::kScramSha256);
   std::string request;
-  protocol::append_authentication_sasl(request, kMechanisms);
+  protocol::append_authentication_sasl(request, mechanisms);
   send(request);
 }
 
@@ -115,7 +124,8 @@ void ClientLogin::check_md5(std::string_view body) {
 void ClientLogin::sasl_initial(std::string_view body) {
   const auto initial = protocol::decode_sasl_initial_response(body);
   if (!initial || !initial->data) return fail({sqlstate::kProtocolViolation, "malformed SASL response", "", ""});
-  if (initial->mechanism != protocol::kScramSha256) {
+  scram_plus_ = initial->mechanism == protocol::kScramSha256Plus && !binding_data().empty();
+  if (!scram_plus_ && initial->mechanism != protocol::kScramSha256) {
     return fail({sqlstate::kProtocolViolation, "client selected an invalid SASL authentication mechanism", "", ""});
   }
   input_ = *initial->data;  // kept while the verifier is being made
@@ -150,7 +160,8 @@ void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
   char random[protocol::kScramRawNonceBytes];
   worker_->runtime().random_bytes(random, sizeof random);
   verifier_ = verifier;
-  scram_ = std::make_unique<protocol::ScramServer>(std::move(verifier), protocol::scram_nonce({random, sizeof random}));
+  scram_ = std::make_unique<protocol::ScramServer>(std::move(verifier), protocol::scram_nonce({random, sizeof random}),
+                                                   protocol::ChannelBinding{binding_data(), scram_plus_});
   const std::string first = std::exchange(input_, {});
   const auto answer = scram_->client_first(first);
   if (!answer) return scram_failed();

@@ -95,6 +95,8 @@ class ClientLogin {
   /// Nothing: there is no such user. Asks the client for its proof.
   void secret_found(std::optional<protocol::StoredSecret> secret);
   void begin_sasl();
+  /// The data that binds the login to its TLS connection; empty: it cannot be bound.
+  std::string binding_data() const;
   void begin_sasl_with_password(const std::string& password);
   void start_scram(protocol::ScramVerifier verifier);
   void message();
@@ -122,6 +124,7 @@ class ClientLogin {
   AuthType method_ = AuthType::trust;
   std::optional<protocol::StoredSecret> secret_;  // of the user that wants in
   std::array<unsigned char, 4> md5_salt_{};
+  bool scram_plus_ = false;  // the client chose SCRAM-SHA-256-PLUS
   std::unique_ptr<protocol::ScramServer> scram_;
   protocol::ScramVerifier verifier_;  // what scram_ checks against: its salt goes with keys that are passed on
   Pool* pool_ = nullptr;

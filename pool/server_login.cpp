@@ -121,7 +121,7 @@ void ServerLogin::error(std::string_view body) {
   done_ = true;
   const auto fields = protocol::decode_error_fields(body);
   const bool readable = fields && !fields->message.empty();
-  server_.login_failed(readable ? fields->sqlstate : sqlstate::kConnectionFailure,
+  server_.login_failed(readable && fields->sqlstate.size() == 5 ? fields->sqlstate : sqlstate::kConnectionFailure,
                        readable ? fields->message : "server sent an error without a message");
 }
 
@@ -138,11 +138,10 @@ void ServerLogin::authentication(std::string_view body) {
   namespace code = protocol::authentication;
   const auto request = protocol::decode_authentication(body);
   if (!request) return fail("server sent an invalid authentication request");
+  if (const auto fault = fault_of_order(request->code)) return fail(*fault);
   switch (request->code) {
     case code::kOk:
-      if (scram_ && !scram_verified_) return fail("server skipped its part of SCRAM");
-      authenticated_ = true;
-      return;
+      return authentication_ok();
     case code::kCleartextPassword:
       return answer_cleartext();
     case code::kMd5Password:
@@ -152,12 +151,36 @@ void ServerLogin::authentication(std::string_view body) {
     case code::kSaslContinue:
       return continue_scram(request->payload);
     case code::kSaslFinal:
-      if (!scram_ || !scram_->verify_server_final(request->payload)) return fail("server failed its part of SCRAM");
+      if (!scram_) return fail("server ends SASL that was not begun");
+      if (!scram_->verify_server_final(request->payload)) return fail(scram_->failure());
       scram_verified_ = true;
       return;
     default:
       return fail(fmt::format("server asks for unsupported authentication {}", request->code));
   }
+}
+
+std::optional<std::string_view> ServerLogin::fault_of_order(int32_t asked) const {
+  namespace code = protocol::authentication;
+  if (authenticated_ || (password_sent_ && asked != code::kOk)) return "server asks for authentication once more";
+  const bool part_of_sasl =
+      asked == code::kSasl || asked == code::kSaslContinue || asked == code::kSaslFinal || asked == code::kOk;
+  // A server that can check a proof has no use for the password itself.
+  if (scram_ && !part_of_sasl) return "server asks for a password in the middle of SCRAM";
+  const bool bound = server_.pool_.database().channel_binding == ChannelBindingMode::require;
+  if (bound && !part_of_sasl) {
+    return "channel binding is required, but the server asks for a password in a way that cannot be bound";
+  }
+  return std::nullopt;
+}
+
+void ServerLogin::authentication_ok() {
+  if (scram_ && !scram_verified_) return fail("server skipped its part of SCRAM");
+  const bool bound = scram_ && scram_->channel_bound();
+  if (!bound && server_.pool_.database().channel_binding == ChannelBindingMode::require) {
+    return fail("channel binding is required, but the server did without it");
+  }
+  authenticated_ = true;
 }
 
 void ServerLogin::answer_cleartext() {
@@ -166,6 +189,7 @@ void ServerLogin::answer_cleartext() {
     return fail(
         fmt::format("server asks for a password, and none is known for user \"{}\"", server_.pool_.user_name()));
   }
+  password_sent_ = true;
   std::string answer;
   protocol::append_password_message(answer, known->text);
   write(answer);
@@ -181,6 +205,7 @@ void ServerLogin::answer_md5(std::string_view salt) {
     return fail(
         fmt::format("server asks for an md5 password, and none is known for user \"{}\"", server_.pool_.user_name()));
   }
+  password_sent_ = true;
   std::string answer;
   protocol::append_password_message(answer, *response);
   write(answer);
@@ -188,16 +213,48 @@ void ServerLogin::answer_md5(std::string_view salt) {
 
 void ServerLogin::begin_scram(std::string_view mechanisms) {
   const auto offered = protocol::decode_sasl_mechanisms(mechanisms);
-  if (!offered || std::find(offered->begin(), offered->end(), protocol::kScramSha256) == offered->end()) {
+  if (!offered) return fail("server sent an invalid list of SASL mechanisms");
+  if (scram_) return fail("server asks for SASL twice");
+  auto binding = choose_binding(*offered);
+  if (!binding) return;
+  const std::string_view mechanism = binding->plus ? protocol::kScramSha256Plus : protocol::kScramSha256;
+  if (std::find(offered->begin(), offered->end(), mechanism) == offered->end()) {
     return fail("server offers no SASL mechanism that is supported");
   }
-  if (scram_) return fail("server asks for SASL twice");
   char random[protocol::kScramRawNonceBytes];
   worker_.runtime().random_bytes(random, sizeof random);
-  scram_ = std::make_unique<protocol::ScramClient>(protocol::scram_nonce({random, sizeof random}));
+  scram_ =
+      std::make_unique<protocol::ScramClient>(protocol::scram_nonce({random, sizeof random}), "", std::move(*binding));
   std::string answer;
-  protocol::append_sasl_initial_response(answer, protocol::kScramSha256, scram_->first());
+  protocol::append_sasl_initial_response(answer, mechanism, scram_->first());
   write(answer);
+}
+
+/// As libpq does it. Nothing: the login has failed.
+std::optional<protocol::ChannelBinding> ServerLogin::choose_binding(const std::vector<std::string_view>& offered) {
+  const ChannelBindingMode mode = server_.pool_.database().channel_binding;
+  if (mode == ChannelBindingMode::disable) return protocol::ChannelBinding();
+  const auto refuse = [this](std::string_view reason) {
+    fail(reason);
+    return std::nullopt;
+  };
+  const bool plus_offered = std::find(offered.begin(), offered.end(), protocol::kScramSha256Plus) != offered.end();
+  const TlsFacts* facts = server_.stream_->tls_facts();
+  if (facts == nullptr) {
+    if (mode == ChannelBindingMode::require) {
+      return refuse("channel binding is required, but the connection is not encrypted");
+    }
+    // It is encrypted where the server sees it: somebody in between has taken TLS away.
+    if (plus_offered) return refuse("server offers SCRAM-SHA-256-PLUS on a connection that is not encrypted");
+    return protocol::ChannelBinding();
+  }
+  if (mode == ChannelBindingMode::require) {
+    if (facts->server_end_point.empty()) {
+      return refuse("channel binding is required, but the server's certificate has no hash to bind to");
+    }
+    if (!plus_offered) return refuse("channel binding is required, but the server does not offer SCRAM-SHA-256-PLUS");
+  }
+  return protocol::ChannelBinding{facts->server_end_point, plus_offered && !facts->server_end_point.empty()};
 }
 
 void ServerLogin::continue_scram(std::string_view challenge_text) {

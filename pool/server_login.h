@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "pool/server_encryption.h"
 #include "protocol/error_response.h"
@@ -39,10 +41,14 @@ class ServerLogin {
   void send_startup();
   void message(char type, std::string_view body);
   void authentication(std::string_view body);
+  /// Why a request for authentication cannot follow on what was before; nothing: it can.
+  std::optional<std::string_view> fault_of_order(int32_t code) const;
+  void authentication_ok();
   std::optional<protocol::StoredSecret> secret() const;
   void answer_cleartext();
   void answer_md5(std::string_view salt);
   void begin_scram(std::string_view mechanisms);
+  std::optional<protocol::ChannelBinding> choose_binding(const std::vector<std::string_view>& offered);
   void continue_scram(std::string_view challenge);
   void prove(const protocol::ScramKeys& keys);
   void derive(const std::string& password, const protocol::ScramClient::Challenge& challenge);
@@ -56,6 +62,7 @@ class ServerLogin {
   bool started_ = false;  // the startup packet is sent
   bool done_ = false;
   bool authenticated_ = false;
+  bool password_sent_ = false;
   std::string input_;
   std::unique_ptr<protocol::ScramClient> scram_;
   bool scram_verified_ = false;

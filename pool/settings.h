@@ -26,6 +26,10 @@ enum class BatchedSends : uint8_t { automatic, io_uring, aio, off };
 /// Which of several hosts of a database is tried first: each in turn, or always the first one that works.
 enum class LoadBalanceHosts : uint8_t { round_robin, disable };
 
+/// libpq's channel_binding: whether logins to servers are bound to their TLS connections (SCRAM-SHA-256-PLUS): never,
+/// where both sides can, or else not at all.
+enum class ChannelBindingMode : uint8_t { disable, prefer, require };
+
 /// One place where a PostgreSQL server may be reached. A host that begins with '/' is a directory of Unix sockets.
 struct HostAddress {
   std::string host;
@@ -41,6 +45,7 @@ struct DatabaseSettings {
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
   std::string user;      ///< forced user of server connections; empty: the client's own
   std::string password;  ///< the forced user's password; empty: its secret from auth_file
+  ChannelBindingMode channel_binding = ChannelBindingMode::prefer;
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
   std::optional<int64_t> server_lifetime_us;

@@ -8,6 +8,7 @@
 
 #include "protocol/base64.h"
 #include "protocol/scram_hash.h"
+#include "protocol/secret.h"
 #include "protocol/sqlstate.h"
 
 namespace bezel::protocol {
@@ -15,6 +16,7 @@ namespace bezel::protocol {
 namespace {
 
 constexpr size_t kQuotedBytesMax = 64;
+constexpr std::string_view kBindingType = "tls-server-end-point";
 
 /// RFC 5802 section 7: printable = %x21-2B / %x2D-7E, what a nonce consists of.
 bool is_nonce(std::string_view text) {
@@ -54,6 +56,15 @@ std::optional<std::string_view> cut_attribute(std::string_view& message, char na
   return cut_element(message).substr(2);
 }
 
+/// Cuts the type of channel binding, `p=`…, off a gs2 header, but for the comma behind it.
+std::optional<std::string_view> cut_type(std::string_view& message) {
+  if (!message.starts_with("p=")) return std::nullopt;
+  const size_t comma = message.find(',');
+  const std::string_view type = message.substr(2, comma == std::string_view::npos ? comma : comma - 2);
+  message.remove_prefix(2 + type.size());
+  return type;
+}
+
 /// Cuts any attribute: a letter, an equals sign, a value.
 std::optional<std::pair<char, std::string_view>> cut_any_attribute(std::string_view& message) {
   if (message.size() < 2 || message[1] != '=') return std::nullopt;
@@ -81,11 +92,12 @@ std::string escape_user(std::string_view user) {
 
 // ---- The server's side -------------------------------------------------------------------------------------------
 
-ScramServer::ScramServer(ScramVerifier verifier, std::string nonce)
-    : verifier_(std::move(verifier)), server_nonce_(std::move(nonce)) {}
+ScramServer::ScramServer(ScramVerifier verifier, std::string nonce, ChannelBinding binding)
+    : verifier_(std::move(verifier)), server_nonce_(std::move(nonce)), binding_(std::move(binding)) {}
 
-ScramServer::ScramServer(const ScramKeys& keys, std::string_view salt, int iterations, std::string nonce)
-    : ScramServer(make_verifier(keys, salt, iterations), std::move(nonce)) {}
+ScramServer::ScramServer(const ScramKeys& keys, std::string_view salt, int iterations, std::string nonce,
+                         ChannelBinding binding)
+    : ScramServer(make_verifier(keys, salt, iterations), std::move(nonce), std::move(binding)) {}
 
 ScramServer::~ScramServer() {
   OPENSSL_cleanse(client_key_.data(), client_key_.size());
@@ -103,22 +115,58 @@ std::nullopt_t ScramServer::fail_malformed(std::string detail) {
               ProtocolError{sqlstate::kProtocolViolation, "malformed SCRAM message", std::move(detail), {}});
 }
 
-bool ScramServer::read_gs2_header(std::string_view& message) {
-  const std::string_view whole = message;
+/// The flag says what the client thinks of channel binding (RFC 5802 section 6), and must agree with the mechanism that
+/// it chose and with what was offered.
+bool ScramServer::read_binding_flag(std::string_view& message) {
   const char flag = message.empty() ? '\0' : message.front();
+  if (flag != 'n' && flag != 'y' && flag != 'p') {
+    fail_malformed(fmt::format("Unexpected channel-binding flag \"{}\".", quoted(message.substr(0, 1))));
+    return false;
+  }
+  if ((flag == 'p') != binding_.plus) return fail_flag(flag);
+  if (flag == 'p') {
+    const auto type = cut_type(message);
+    if (!type) {
+      fail_malformed("Attribute \"p\" expected.");
+      return false;
+    }
+    if (*type == kBindingType && !binding_.server_end_point.empty()) return true;
+    fail(ScramFailure::Kind::protocol,
+         ProtocolError{sqlstate::kProtocolViolation,
+                       fmt::format("unsupported SCRAM channel-binding type \"{}\"", quoted(*type)),
+                       {},
+                       {}});
+    return false;
+  }
+  // 'y': the client could be bound, and saw no offer. If there was one, then somebody has taken it away.
+  if (flag == 'y' && !binding_.server_end_point.empty()) {
+    fail(ScramFailure::Kind::protocol,
+         ProtocolError{sqlstate::kInvalidAuthorizationSpecification,
+                       "SCRAM channel binding negotiation error",
+                       "The client supports SCRAM channel binding but thinks the server does not.  However, this "
+                       "server does support channel binding.",
+                       {}});
+    return false;
+  }
+  message.remove_prefix(1);
+  return true;
+}
+
+bool ScramServer::fail_flag(char flag) {
   if (flag == 'p') {
     fail_malformed(
         "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding "
         "data.");
-    return false;
+  } else {
+    fail_malformed(
+        "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel binding data.");
   }
-  // 'y' says: the client could bind the channel but saw that we cannot. That is so; were SCRAM-SHA-256-PLUS offered, it
-  // would be the mark of a downgrade and refused (RFC 5802 section 6).
-  if (flag != 'n' && flag != 'y') {
-    fail_malformed(fmt::format("Unexpected channel-binding flag \"{}\".", quoted(message.substr(0, 1))));
-    return false;
-  }
-  message.remove_prefix(1);
+  return false;
+}
+
+bool ScramServer::read_gs2_header(std::string_view& message) {
+  const std::string_view whole = message;
+  if (!read_binding_flag(message)) return false;
   if (!message.starts_with(',')) {
     fail_malformed("Comma expected, but found something else.");
     return false;
@@ -196,6 +244,18 @@ bool ScramServer::proof_is_right(std::string_view proof) {
   return equal && !verifier_.never_matches;
 }
 
+bool ScramServer::check_binding(std::string_view attribute) {
+  const std::string expected = base64_encode(binding_.plus ? gs2_header_ + binding_.server_end_point : gs2_header_);
+  if (equal_in_constant_time(attribute, expected)) return true;
+  ProtocolError error{
+      sqlstate::kProtocolViolation, "unexpected SCRAM channel-binding attribute in client-final-message", {}, {}};
+  if (binding_.plus) {
+    error = {sqlstate::kInvalidAuthorizationSpecification, "SCRAM channel binding check failed", {}, {}};
+  }
+  fail(ScramFailure::Kind::protocol, std::move(error));
+  return false;
+}
+
 std::optional<std::string> ScramServer::client_final(std::string_view message) {
   if (state_ != State::first_done) return fail_malformed("A client-final-message was not expected.");
   if (auto fault = fault_of_form(message)) return fail_malformed(std::move(*fault));
@@ -203,13 +263,7 @@ std::optional<std::string> ScramServer::client_final(std::string_view message) {
   std::string_view rest = message;
   const auto binding = cut_attribute(rest, 'c');
   if (!binding) return fail_malformed("Attribute \"c\" expected.");
-  if (*binding != base64_encode(gs2_header_)) {
-    return fail(ScramFailure::Kind::protocol,
-                ProtocolError{sqlstate::kProtocolViolation,
-                              "unexpected SCRAM channel-binding attribute in client-final-message",
-                              {},
-                              {}});
-  }
+  if (!check_binding(*binding)) return std::nullopt;
   const auto nonce = cut_attribute(rest, 'r');
   if (!nonce) return fail_malformed("Attribute \"r\" expected.");
 
@@ -252,8 +306,22 @@ std::optional<ScramKeys> ScramServer::keys() const {
 
 // ---- The client's side -------------------------------------------------------------------------------------------
 
-ScramClient::ScramClient(std::string nonce, std::string_view user)
-    : nonce_(std::move(nonce)), first_bare_(fmt::format("n={},r={}", escape_user(user), nonce_)) {}
+namespace {
+
+std::string gs2_header_for(const ChannelBinding& binding) {
+  if (binding.server_end_point.empty()) return "n,,";
+  return binding.plus ? fmt::format("p={},,", kBindingType) : "y,,";
+}
+
+}  // namespace
+
+ScramClient::ScramClient(std::string nonce, std::string_view user, ChannelBinding binding)
+    : nonce_(std::move(nonce)),
+      binding_(std::move(binding)),
+      gs2_header_(gs2_header_for(binding_)),
+      first_bare_(fmt::format("n={},r={}", escape_user(user), nonce_)) {
+  if (binding_.plus && binding_.server_end_point.empty()) fail("there is nothing to bind the login to");
+}
 
 ScramClient::~ScramClient() {
   OPENSSL_cleanse(server_key_.data(), server_key_.size());
@@ -266,7 +334,7 @@ std::nullopt_t ScramClient::fail(std::string reason) {
 }
 
 std::string ScramClient::first() const {
-  return "n,," + first_bare_;
+  return gs2_header_ + first_bare_;
 }
 
 std::optional<ScramClient::Challenge> ScramClient::server_first(std::string_view message) {
@@ -303,7 +371,8 @@ std::optional<ScramClient::Challenge> ScramClient::server_first(std::string_view
 std::optional<std::string> ScramClient::final_message(const ScramKeys& keys) {
   if (state_ != State::challenged) return fail("the server has not sent its challenge");
   if (!keys.client_key) return fail("no client key to log in with");
-  const std::string without_proof = fmt::format("c=biws,r={}", server_nonce_);  // biws: base64 of "n,,"
+  const std::string bound = binding_.plus ? gs2_header_ + binding_.server_end_point : gs2_header_;
+  const std::string without_proof = fmt::format("c={},r={}", base64_encode(bound), server_nonce_);
   auth_message_ = fmt::format("{},{},{}", first_bare_, server_first_, without_proof);
   const ScramKey signature = scram_hmac(keys.stored_key, auth_message_);
   const ScramKey proof = scram_xor(*keys.client_key, signature);

@@ -8,13 +8,14 @@
 
 #include "protocol/error_response.h"
 
-/// SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it: the user name inside the exchange is ignored in favour
-/// of the startup packet's, authorization identities and mandatory extensions are refused, passwords that SASLprep
-/// cannot take are used as raw bytes. Everything here is a pure value: no clock, no random source (nonces are passed
-/// in), no threads; an object belongs to one thread at a time.
+/// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) as PostgreSQL speaks them: the user name inside the
+/// exchange is ignored in favour of the startup packet's, authorization identities and mandatory extensions are
+/// refused, passwords that SASLprep cannot take are used as raw bytes. Everything here is a pure value: no clock, no
+/// random source (nonces are passed in), no threads; an object belongs to one thread at a time.
 namespace bezel::protocol {
 
 inline constexpr std::string_view kScramSha256 = "SCRAM-SHA-256";
+inline constexpr std::string_view kScramSha256Plus = "SCRAM-SHA-256-PLUS";
 inline constexpr size_t kScramKeyBytes = 32;
 inline constexpr size_t kScramRawNonceBytes = 18;  ///< random bytes in a nonce, as PostgreSQL takes
 inline constexpr size_t kScramSaltBytes = 16;      ///< of salts made here, as PostgreSQL's
@@ -78,6 +79,17 @@ ScramVerifier mock_verifier(std::string_view user, std::string_view secret_key_b
 /// The text of a nonce from kScramRawNonceBytes random bytes (any number works).
 std::string scram_nonce(std::string_view random_bytes);
 
+/// What ties a login to the TLS connection that it runs over, so that nobody in the middle can pass it on: both sides
+/// mix the hash of the server's certificate, as each of them sees it, into the proof. The only type that there is, as
+/// in PostgreSQL, is tls-server-end-point (RFC 5929).
+struct ChannelBinding {
+  /// The binding data, raw bytes. Empty: the connection is not encrypted or has no such data, and cannot be bound.
+  std::string server_end_point;
+  /// The client chose SCRAM-SHA-256-PLUS: the login is bound. Without it a client that could be bound says so ('y'),
+  /// and a server that offered to be bound then knows that somebody has removed its offer.
+  bool plus = false;
+};
+
 /// Why an exchange failed.
 struct ScramFailure {
   enum class Kind {
@@ -94,10 +106,12 @@ struct ScramFailure {
 /// succeeds.
 class ScramServer {
  public:
-  /// `nonce`: printable text, see scram_nonce(); fresh for every login.
-  ScramServer(ScramVerifier verifier, std::string nonce);
+  /// `nonce`: printable text, see scram_nonce(); fresh for every login. `binding`: SCRAM-SHA-256-PLUS must have been
+  /// offered exactly where there is binding data; `plus` without any fails every login.
+  ScramServer(ScramVerifier verifier, std::string nonce, ChannelBinding binding = {});
   /// From keys that were derived for `salt` and `iterations`.
-  ScramServer(const ScramKeys& keys, std::string_view salt, int iterations, std::string nonce);
+  ScramServer(const ScramKeys& keys, std::string_view salt, int iterations, std::string nonce,
+              ChannelBinding binding = {});
   ScramServer(const ScramServer&) = delete;
   ScramServer& operator=(const ScramServer&) = delete;
   ~ScramServer();
@@ -121,13 +135,17 @@ class ScramServer {
   std::nullopt_t fail(ScramFailure::Kind kind, ProtocolError error);
   std::nullopt_t fail_malformed(std::string detail);
   bool read_gs2_header(std::string_view& message);
+  bool read_binding_flag(std::string_view& message);
+  bool fail_flag(char flag);
+  bool check_binding(std::string_view attribute);
   bool read_client_first_bare(std::string_view bare);
   bool proof_is_right(std::string_view proof);
 
   ScramVerifier verifier_;
   std::string server_nonce_;
   State state_ = State::initial;
-  std::string gs2_header_;  // what `c=` must repeat; channel binding data would follow it there
+  ChannelBinding binding_;
+  std::string gs2_header_;  // what `c=` must repeat, with the binding data behind it
   std::string nonce_;       // the client's, then ours
   std::string auth_message_;
   ScramKey client_key_{};
@@ -145,7 +163,9 @@ class ScramClient {
   };
 
   /// `nonce`: printable text, see scram_nonce(). `user` goes into the exchange; PostgreSQL ignores it and wants none.
-  explicit ScramClient(std::string nonce, std::string_view user = {});
+  /// `binding` decides what the exchange says: without data that we cannot be bound ('n'), with data and `plus` that we
+  /// are, with data alone that we could be but the server did not offer it ('y').
+  explicit ScramClient(std::string nonce, std::string_view user = {}, ChannelBinding binding = {});
   ScramClient(const ScramClient&) = delete;
   ScramClient& operator=(const ScramClient&) = delete;
   ~ScramClient();
@@ -162,6 +182,9 @@ class ScramClient {
   /// Whether the server proved that it knows the password too. False: see failure().
   bool verify_server_final(std::string_view message);
 
+  /// Whether the login is tied to its TLS connection, and the server has proved that too.
+  bool channel_bound() const { return state_ == State::succeeded && binding_.plus; }
+
   /// What went wrong, in words for a log; empty when nothing has. Holds no secret; text from the server is cut and
   /// made printable.
   const std::string& failure() const { return failure_; }
@@ -172,6 +195,8 @@ class ScramClient {
   std::nullopt_t fail(std::string reason);
 
   std::string nonce_;
+  ChannelBinding binding_;
+  std::string gs2_header_;
   std::string first_bare_;
   State state_ = State::initial;
   std::string server_nonce_;  // the whole: ours, then the server's

@@ -3,9 +3,11 @@
 #include <iostream>
 #include <string>
 
+#include "protocol/scram.h"
 #include "src/config/documentation.h"
 #include "src/config/settings_loader.h"
 #include "src/program/daemon.h"
+#include "src/program/hash_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"Bezel, a transaction-mode connection pooler for PostgreSQL"};
@@ -16,7 +18,22 @@ int main(int argc, char** argv) {
   app.add_flag("--check-config", check_only, "Say what is wrong with the configuration, and end");
   app.add_flag("--print-configuration-docs", print_docs, "Print docs/configuration.md")->group("");
   app.set_version_flag("-V,--version", std::string("bezel ") + BEZEL_VERSION);
+  int iterations = bezel::protocol::kScramIterationsDefault;
+  CLI::App* hash = app.add_subcommand("hash", "Read a password and print its SCRAM-SHA-256 verifier, for auth_file");
+  hash->add_option("--iterations", iterations, "Rounds of the hash: more are slower, to guess and to log in")
+      ->check(CLI::Range(1, bezel::protocol::kScramIterationsMax))
+      ->capture_default_str();
+  hash->allow_extras();  // so that a password which was given as an argument is not repeated in an error
   CLI11_PARSE(app, argc, argv);
+
+  if (hash->parsed()) {
+    if (hash->remaining_size() > 0) {
+      std::fputs("bezel hash: a password is not given as an argument, where others can see it, but when asked for\n",
+                 stderr);
+      return 1;
+    }
+    return bezel::program::print_verifier(iterations);
+  }
 
   if (print_docs) {
     std::cout << bezel::config::configuration_markdown();

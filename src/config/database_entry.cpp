@@ -17,6 +17,7 @@ namespace bezel::config {
 
 namespace {
 
+using pool::ChannelBindingMode;
 using pool::DatabaseSettings;
 using pool::HostAddress;
 using pool::LoadBalanceHosts;
@@ -61,10 +62,9 @@ struct HarmlessValues {
   std::array<std::string_view, 3> values;
   std::string_view reason;
 };
-constexpr std::array<HarmlessValues, 4> kHarmlessValues = {{
+constexpr std::array<HarmlessValues, 3> kHarmlessValues = {{
     {"sslmode", {"disable", "allow", "prefer"}, "servers are reached without TLS"},
     {"gssencmode", {"disable", "prefer", "prefer"}, "servers are reached without GSSAPI"},
-    {"channel_binding", {"disable", "prefer", "prefer"}, "servers are reached without TLS"},
     {"target_session_attrs", {"any", "any", "any"}, "servers are not told apart"},
 }};
 
@@ -207,6 +207,8 @@ class DatabaseReader {
       database_.connect_query = parameter.value;
     } else if (parameter.key == "load_balance_hosts") {
       read_load_balance(parameter);
+    } else if (parameter.key == "channel_binding") {
+      read_channel_binding(parameter);
     } else {
       return false;
     }
@@ -291,6 +293,18 @@ class DatabaseReader {
       database_.load_balance_hosts = LoadBalanceHosts::disable;
     } else {
       values_.fail(parameter, expected_found("round-robin or disable", parameter.value));
+    }
+  }
+
+  void read_channel_binding(const Parameter& parameter) {
+    if (parameter.value == "disable") {
+      database_.channel_binding = ChannelBindingMode::disable;
+    } else if (parameter.value == "prefer") {
+      database_.channel_binding = ChannelBindingMode::prefer;
+    } else if (parameter.value == "require") {
+      database_.channel_binding = ChannelBindingMode::require;
+    } else {
+      values_.fail(parameter, expected_found("disable, prefer or require", parameter.value));
     }
   }
 
@@ -432,7 +446,10 @@ const std::vector<EntryKeyword>& database_keywords() {
        "them."},
       {"sslmode", "libpq's. Only `disable`, `allow` and `prefer` are accepted: servers are reached without TLS."},
       {"gssencmode", "libpq's. Only `disable` and `prefer` are accepted."},
-      {"channel_binding", "libpq's. Only `disable` and `prefer` are accepted."},
+      {"channel_binding",
+       "libpq's. Whether logins to the server are bound to their TLS connections (SCRAM-SHA-256-PLUS), so that nobody "
+       "in the middle can pass them on: `prefer` (the default): where the server offers it; `require`: a server that "
+       "does not is not logged in to; `disable`: never."},
       {"target_session_attrs", "libpq's. Only `any` is accepted."},
   };
   return kKeywords;

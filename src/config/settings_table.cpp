@@ -97,12 +97,14 @@ std::vector<Setting> make_table() {
        "`pg_stat_activity` shows where a query comes from. A later `SET application_name` is left as it is."},
       {"auth_file", login, at_reload, FileKind{&Settings::auth_file},
        "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
-       "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier. The "
-       "secrets serve to check clients and, where a database has no `password`, to log in to servers. Needed by every "
-       "`auth_type` but `any`. It is read again at each reload, and a line that cannot be read fails the reload."},
+       "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier, "
+       "such as `bezel hash` makes of a password that it asks for. The secrets serve to check clients and, where a "
+       "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`. It is read again at "
+       "each reload, and a line that cannot be read fails the reload."},
       {"auth_type", login, at_runtime, ChoiceKind<AuthType>{&Settings::auth_type, kAuthTypes},
        "How clients prove who they are. `md5`: by an md5 challenge, and by SCRAM-SHA-256 for users whose secret is a "
        "SCRAM verifier. `scram-sha-256`: by SCRAM-SHA-256 only; the secret is a verifier or a plain password. "
+       "Over TLS both offer SCRAM-SHA-256-PLUS too, which binds the login to the connection. "
        "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`. `any`: "
        "not at all, any name will do; every database must then have a `user`, and everybody is a console "
        "administrator."},

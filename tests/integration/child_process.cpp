@@ -55,8 +55,7 @@ ChildProcess::ChildProcess(Program program) : log_path_(program.log_path) {
   // Only async-signal-safe calls from here: other threads may have held locks.
   setsid();
   const int log = open(program.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  const int nothing = open("/dev/null", O_RDONLY);
-  dup2(nothing, 0);
+  dup2(program.standard_input >= 0 ? program.standard_input : open("/dev/null", O_RDONLY), 0);
   dup2(log, 1);
   dup2(log, 2);
   for (int fd = 3; fd < 4096; fd++) close(fd);

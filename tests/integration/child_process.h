@@ -19,6 +19,7 @@ class ChildProcess {
     std::vector<std::string> environment_changes =
         {};                   ///< NAME=value; others are inherited but for libpq's own (PG...)
     std::string run_as = {};  ///< a user's name, when this process is root's
+    int standard_input = -1;  ///< a descriptor, which stays the caller's; without one there is nothing to read
   };
 
   explicit ChildProcess(Program program);

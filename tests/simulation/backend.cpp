@@ -128,14 +128,18 @@ void Backend::ask_for_password() {
       break;
     case ServerAuth::scram: {
       stage_ = Stage::sasl_initial;
-      static constexpr std::string_view kMechanisms[] = {"SCRAM-SHA-256-PLUS", protocol::kScramSha256};
-      protocol::append_authentication_sasl(request, kMechanisms);
-      scram_ = std::make_unique<protocol::ScramServer>(world_.scenario().verifiers.at(user_),
-                                                       protocol::scram_nonce(std::to_string(world_.random().next())));
+      std::vector<std::string_view> mechanisms = {protocol::kScramSha256};
+      if (!binding_data().empty()) mechanisms.insert(mechanisms.begin(), protocol::kScramSha256Plus);
+      protocol::append_authentication_sasl(request, mechanisms);
       break;
     }
   }
   send(request);
+}
+
+std::string Backend::binding_data() const {
+  const Scenario& scenario = world_.scenario();
+  return scenario.tls_facts && scenario.servers_offer_plus ? scenario.tls_facts->server_end_point : "";
 }
 
 void Backend::password(const Frame& frame) {
@@ -153,7 +157,12 @@ void Backend::password(const Frame& frame) {
     }
     case Stage::sasl_initial: {
       const auto initial = protocol::decode_sasl_initial_response(frame.body);
-      const auto first = initial && initial->data ? scram_->client_first(*initial->data) : std::nullopt;
+      if (!initial || !initial->data) return world_.fail("a server got an invalid SASL response");
+      const bool plus = initial->mechanism == protocol::kScramSha256Plus;
+      scram_ = std::make_unique<protocol::ScramServer>(world_.scenario().verifiers.at(user_),
+                                                       protocol::scram_nonce(std::to_string(world_.random().next())),
+                                                       protocol::ChannelBinding{binding_data(), plus});
+      const auto first = scram_->client_first(*initial->data);
       if (!first) return world_.fail("a server got a wrong SCRAM message");
       stage_ = Stage::sasl_response;
       protocol::append_authentication_sasl_continue(answer, *first);

@@ -46,6 +46,8 @@ class Backend final : public Peer {
 
   void first_packet();
   void ask_for_password();
+  /// What logins are offered to be bound to; empty: nothing.
+  std::string binding_data() const;
   void password(const Frame& frame);
   void greet();
   void refuse(std::string_view state, std::string_view message);

@@ -148,10 +148,21 @@ void SimulatedClient::authenticate(const Frame& frame) {
           answer, *protocol::md5_challenge_response(protocol::parse_secret(password_), user_, salt));
       break;
     }
-    case code::kSasl:
-      scram_ = std::make_unique<protocol::ScramClient>(protocol::scram_nonce(std::to_string(world_.random().next())));
-      protocol::append_sasl_initial_response(answer, protocol::kScramSha256, scram_->first());
+    case code::kSasl: {
+      const auto offered = protocol::decode_sasl_mechanisms(request->payload);
+      const std::optional<pool::TlsFacts>& facts = world_.scenario().tls_facts;
+      const bool can_bind = facts && !facts->server_end_point.empty();
+      if (!offered || (offered->front() == protocol::kScramSha256Plus) != can_bind) {
+        return world_.fail(name() + " was offered the wrong SASL mechanisms");
+      }
+      protocol::ChannelBinding binding;
+      if (can_bind && world_.random().chance(70)) binding = {facts->server_end_point, true};
+      const std::string_view mechanism = binding.plus ? protocol::kScramSha256Plus : protocol::kScramSha256;
+      scram_ = std::make_unique<protocol::ScramClient>(protocol::scram_nonce(std::to_string(world_.random().next())),
+                                                       "", std::move(binding));
+      protocol::append_sasl_initial_response(answer, mechanism, scram_->first());
       break;
+    }
     case code::kSaslContinue: {
       const auto challenge = scram_->server_first(request->payload);
       if (!challenge) return world_.fail(name() + " got a wrong SCRAM challenge");

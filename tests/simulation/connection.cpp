@@ -216,6 +216,11 @@ pool::StreamEnds Stream::ends() const {
   return connection_->ends;
 }
 
+const pool::TlsFacts* Stream::tls_facts() const {
+  const std::optional<pool::TlsFacts>& facts = connection_->world().scenario().tls_facts;
+  return facts ? &*facts : nullptr;
+}
+
 void Stream::release() {
   released_ = true;
   world_.mark_dirty(*this, worker_);

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstdlib>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -111,7 +111,8 @@ class Stream final : public pool::ByteStream {
   bool is_local() const override { return false; }
   /// Encryption is below what is simulated: no settings ask for it.
   void start_tls(const pool::TlsStart&) override { std::abort(); }
-  const pool::TlsFacts* tls_facts() const override { return nullptr; }
+  /// But what encryption tells may be there without it, so that logins can be bound to it.
+  const pool::TlsFacts* tls_facts() const override;
   void release() override;
 
   // ---- For the simulation ----

@@ -36,6 +36,11 @@ void Scenario::choose_authentication(Random& random) {
   const size_t kind = random.below(10);
   const SecretKind secret_kind = kind < 6 ? SecretKind::plain : kind < 8 ? SecretKind::md5 : SecretKind::scram_sha_256;
   server_auth = static_cast<ServerAuth>(random.below(4));
+  if (random.chance(50)) {
+    tls_facts.emplace();
+    if (random.chance(90)) tls_facts->server_end_point = std::string(32, static_cast<char>(random.below(256)));
+    servers_offer_plus = random.chance(80) && !tls_facts->server_end_point.empty();
+  }
   switch (secret_kind) {
     case SecretKind::plain: {
       static constexpr AuthType kTypes[] = {AuthType::trust, AuthType::plain, AuthType::md5, AuthType::scram_sha_256};
@@ -76,6 +81,11 @@ void Scenario::choose_databases(Random& random) {
     if (random.chance(15)) entry.pool_mode = random_mode(random);
     if (random.chance(20)) entry.pool_size = static_cast<int>(random.between(1, 3));
     if (random.chance(20)) entry.max_db_connections = static_cast<int>(random.between(1, 3));
+    using Binding = pool::ChannelBindingMode;
+    const bool bound = server_auth == ServerAuth::scram && tls_facts && servers_offer_plus;
+    entry.channel_binding = bound && random.chance(50) ? Binding::require
+                            : random.chance(20)        ? Binding::disable
+                                                       : Binding::prefer;
     if (random.chance(10)) entry.connect_query = "select connect 1 0";
     return entry;
   };

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,10 @@ struct Scenario {
   explicit Scenario(Random& random);
 
   std::shared_ptr<pool::Settings> settings;
+  /// What both ends of all connections say of TLS, for SCRAM-SHA-256-PLUS; no certificate hash: TLS without it;
+  /// nothing: no TLS.
+  std::optional<pool::TlsFacts> tls_facts;
+  bool servers_offer_plus = true;                            ///< where there is such a hash
   std::map<std::string, std::string> passwords;              ///< of the users
   std::map<std::string, protocol::ScramVerifier> verifiers;  ///< of the users, as the servers have them
   int workers = 1;

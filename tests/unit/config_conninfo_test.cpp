@@ -179,6 +179,11 @@ TEST_CASE("a database's parameters") {
   CHECK(full.server_lifetime_us == 300'000'000);
   CHECK(full.connect_query == "select 1");
   CHECK(full.load_balance_hosts == pool::LoadBalanceHosts::disable);
+  CHECK(full.channel_binding == pool::ChannelBindingMode::prefer);
+  CHECK(database("").channel_binding == pool::ChannelBindingMode::prefer);
+  CHECK(database("channel_binding=disable").channel_binding == pool::ChannelBindingMode::disable);
+  CHECK(database("channel_binding=require").channel_binding == pool::ChannelBindingMode::require);
+  CHECK(database("postgres://h/d?channel_binding=require").channel_binding == pool::ChannelBindingMode::require);
   CHECK(full.server_parameters == std::vector<std::pair<std::string, std::string>>{{"client_encoding", "UTF8"},
                                                                                    {"datestyle", "ISO, DMY"},
                                                                                    {"timezone", "UTC"},
@@ -216,6 +221,11 @@ TEST_CASE("a database's bad values") {
   CHECK(error("pool_mode=tx") == "pool_mode: expected session, transaction or statement, found 'tx'");
   CHECK(error("server_lifetime=long").rfind("server_lifetime: expected a duration", 0) == 0);
   CHECK(error("load_balance_hosts=random") == "load_balance_hosts: expected round-robin or disable, found 'random'");
+  for (const char* value : {"on", "''", "Require", "required"}) {
+    CAPTURE(value);
+    CHECK(error(std::string("channel_binding=") + value)
+              .rfind("channel_binding: expected disable, prefer or require, found", 0) == 0);
+  }
   CHECK(error("dbname=''") == "dbname: expected a name, found ''");
   CHECK(error("user=''") == "user: expected a name, found ''");
   CHECK(error("user=u password=''") == "password: expected a password, found an empty one");
@@ -230,7 +240,6 @@ TEST_CASE("what a pool cannot honour is an error") {
         "sslmode: expected disable, allow or prefer (servers are reached without TLS), found 'require'");
   CHECK(error("gssencmode=require") ==
         "gssencmode: expected disable or prefer (servers are reached without GSSAPI), found 'require'");
-  CHECK(error("channel_binding=require").rfind("channel_binding: expected disable or prefer", 0) == 0);
   CHECK(error("target_session_attrs=primary") ==
         "target_session_attrs: expected any (servers are not told apart), found 'primary'");
   CHECK(error("connect_timeout=3") == "connect_timeout: is the global setting server_connect_timeout here");
