@@ -13,6 +13,7 @@
 #include "src/config/conninfo.h"
 #include "src/config/cross_checks.h"
 #include "src/config/database_entry.h"
+#include "src/config/hba_file.h"
 #include "src/config/setting.h"
 #include "src/config/spelling.h"
 #include "src/config/tls_contexts.h"
@@ -34,6 +35,7 @@ class Loader {
     for (const auto& [name, item] : configuration.databases) load_database(name, item);
     for (const auto& [name, item] : configuration.users) load_user(name, item);
     load_auth_file(configuration);
+    load_auth_rules(configuration);
     if (configuration.complete) check(configuration);
     if (failed_keys_.empty()) {
       for (const Finding& finding : make_tls_contexts(*settings_)) errors_.add(placed(finding, configuration));
@@ -194,15 +196,31 @@ class Loader {
     settings_->users.emplace(name, std::move(user));
   }
 
+  /// The content of the file that the setting `key` names. Nothing if it names none, or it cannot be read.
+  std::optional<std::string> named_file(const std::string& key, const std::string& path,
+                                        const Configuration& configuration) {
+    if (path.empty()) return std::nullopt;
+    FileContent file = read_file(path);
+    if (file.error.empty()) return std::move(file.content);
+    fail(origin_of(key, configuration), key, fmt::format("{}: {}", path, file.error));
+    return std::nullopt;
+  }
+
+  void load_auth_rules(const Configuration& configuration) {
+    pool::IdentMaps maps;
+    if (const auto content = named_file("auth_ident_file", settings_->auth_ident_file, configuration)) {
+      maps = read_ident_file(settings_->auth_ident_file, *content, errors_);
+    }
+    if (const auto content = named_file("auth_hba_file", settings_->auth_hba_file, configuration)) {
+      settings_->hba_rules = read_hba_file(settings_->auth_hba_file, *content, maps, errors_);
+    }
+  }
+
   void load_auth_file(const Configuration& configuration) {
     const std::string& path = settings_->auth_file;
-    if (path.empty()) return;
-    const FileContent file = read_file(path);
-    if (!file.error.empty()) {
-      fail(origin_of("auth_file", configuration), "auth_file", fmt::format("{}: {}", path, file.error));
-      return;
-    }
-    const protocol::Userlist userlist = protocol::parse_userlist(file.content);
+    const auto content = named_file("auth_file", path, configuration);
+    if (!content) return;
+    const protocol::Userlist userlist = protocol::parse_userlist(*content);
     for (const protocol::UserlistError& error : userlist.errors) {
       errors_.add({path, static_cast<int>(error.line), {}, error.message});
     }
