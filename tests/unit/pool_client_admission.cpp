@@ -11,6 +11,8 @@
 #include "pool/hba.h"
 #include "pool/worker.h"
 #include "protocol/error_response.h"
+#include "protocol/messages.h"
+#include "protocol/scram.h"
 
 // Clients on a worker without a network: certificates and system users can be what a test likes.
 
@@ -85,24 +87,31 @@ struct Pooler {
     one.map = std::move(map);
     rules.push_back(one);
   }
+  /// A client's startup packet.
+  static std::string startup(const std::string& user) {
+    using namespace std::string_literals;
+    const std::string body = "\0\3\0\0user\0"s + user + "\0database\0none\0\0"s;
+    return "\0\0\0"s + static_cast<char>(body.size() + 4) + body;
+  }
+  /// What an error says; nothing if the stream does not end with one.
+  static std::string error_of(const FakeStream& stream) {
+    const size_t fields = stream.written.find("SFATAL");
+    if (fields == std::string::npos) return "";
+    const auto error = protocol::decode_error_fields(std::string_view(stream.written).substr(fields));
+    REQUIRE(error);
+    const std::string text = std::string(error->sqlstate) + " " + std::string(error->message);
+    return text == "3D000 no such database: none" ? "in" : text;
+  }
   /// Who has got in learns that there is no such database; "in" stands for that. Nothing: it is asked for a proof.
   std::string outcome(FakeStream& stream, const std::string& user) {
     settings->hba_rules = std::make_shared<HbaRules>(rules);
     Worker worker(0, runtime, shared, settings);
     ByteStream::Events* events = worker.accept(StreamPtr(&stream));
     REQUIRE(events != nullptr);
-    using namespace std::string_literals;
-    const std::string body = "\0\3\0\0user\0"s + user + "\0database\0none\0\0"s;
-    events->on_bytes("\0\0\0"s + static_cast<char>(body.size() + 4) + body);
+    events->on_bytes(startup(user));
     runtime.run();
-    std::string text;
-    if (!stream.written.empty() && stream.written[0] == 'E') {
-      const auto error = protocol::decode_error_fields(std::string_view(stream.written).substr(5));
-      REQUIRE(error);
-      text = std::string(error->sqlstate) + " " + std::string(error->message);
-    }
     worker.end_turn();
-    return text == "3D000 no such database: none" ? "in" : text;
+    return error_of(stream);
   }
   std::string by_certificate(const std::string& user, const std::string& common_name) {
     FakeStream stream;
@@ -214,4 +223,39 @@ TEST_CASE("wrong certificates count as failed logins; missing ones and rejection
   CHECK(pooler.shared.statistics.worker(0).failed_logins.get() == 5 + 2 + 1 + 1);
   pooler.runtime.now += 30'000'000;
   CHECK(pooler.by_certificate("alice", "alice") == "in");
+}
+
+TEST_CASE("passwords that are being checked when the limit is reached are not answered") {
+  Pooler pooler(AuthType::plain);
+  pooler.settings->auth_failure_limit = 1;
+  const auto keys = protocol::derive_keys("secret", "salt", 2);
+  REQUIRE(keys);
+  protocol::StoredSecret& secret = pooler.settings->secrets["alice"];
+  secret.kind = protocol::SecretKind::scram_sha_256;
+  secret.verifier = protocol::make_verifier(*keys, "salt", 2);
+  Worker worker(0, pooler.runtime, pooler.shared, pooler.settings);
+  std::vector<FakeStream> streams(3);
+  const auto check = [&](const std::vector<std::string>& passwords) {
+    std::vector<std::string> outcomes;
+    for (size_t i = 0; i < passwords.size(); i++) {
+      streams[i] = FakeStream();
+      streams[i].its_ends.peer_address = "192.0.2.1";
+      worker.accept(StreamPtr(&streams[i]))->on_bytes(Pooler::startup("alice"));
+    }
+    for (size_t i = 0; i < passwords.size(); i++) {
+      std::string message;
+      protocol::append_password_message(message, passwords[i]);
+      streams[i].events->on_bytes(message);
+    }
+    pooler.runtime.run();
+    for (size_t i = 0; i < passwords.size(); i++) outcomes.push_back(Pooler::error_of(streams[i]));
+    worker.end_turn();
+    return outcomes;
+  };
+  const std::string throttled = "28000 too many failed logins from this address";
+  CHECK(check({"secret", "wrong!", "secret"}) ==
+        std::vector<std::string>{"in", "28P01 password authentication failed for user \"alice\"", throttled});
+  pooler.runtime.now += 60'000'000;
+  CHECK(check({"wrong!", "wrong!", "secret"}) ==
+        std::vector<std::string>{"28P01 password authentication failed for user \"alice\"", throttled, throttled});
 }
