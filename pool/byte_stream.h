@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,8 @@ struct StreamEnds {
   uint16_t peer_port = 0;    ///< for a Unix socket the port of its name
   std::string local_address;
   uint16_t local_port = 0;
+  /// Who connected the Unix socket, as the kernel knows it; nothing for TCP. The process may be gone by now.
+  std::optional<uint32_t> peer_pid = {}, peer_user_id = {};
 };
 
 /// A connection taken off its worker, on its way to another one. Holds nothing but the open descriptor.

@@ -390,6 +390,7 @@ ConnectionRow Client::row() const {
   row.state = wait_since_us_ != 0 ? "waiting" : state_ == ClientState::login ? "login" : "active";
   if (const std::string* name = parameters_->find("application_name")) row.application_name = *name;
   row.ends = stream_->ends();
+  row.remote_pid = row.ends.peer_pid.value_or(0);
   row.connected_at_us = connected_wall_us_;
   const int64_t now = worker_.now_us();
   row.request_at_us =

@@ -16,12 +16,6 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
-void ClientLogin::authenticate() {
-  method_ = worker_->settings().auth_type;
-  if (method_ == AuthType::any) return authenticated();
-  look_up_secret();
-}
-
 void ClientLogin::look_up_secret() {
   const auto& secrets = worker_->settings().secrets;
   const auto at = secrets.find(packet_.user);
@@ -30,11 +24,30 @@ void ClientLogin::look_up_secret() {
 
 void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
   secret_ = std::move(secret);
+  const bool is_empty = secret_ && secret_->kind == protocol::SecretKind::plain && secret_->text.empty();
   switch (method_) {
     case AuthType::any:
       return authenticated();
     case AuthType::trust:
       return secret_ ? authenticated() : refuse_password("no such user");
+    case AuthType::cert:
+      return secret_ ? authenticated() : refuse_identity("certificate", "no such user");
+    case AuthType::peer:
+      return secret_ ? authenticated() : refuse_identity("Peer", "no such user");
+    case AuthType::hba:
+    case AuthType::reject:
+      return refuse_password("no method");  // never chosen as one
+    case AuthType::plain:
+    case AuthType::md5:
+    case AuthType::scram_sha_256:
+      // An empty password proves nothing: it is for users who come without one.
+      if (is_empty) secret_.reset();
+      return ask_for_proof();
+  }
+}
+
+void ClientLogin::ask_for_proof() {
+  switch (method_) {
     case AuthType::plain: {
       stage_ = Stage::cleartext;
       std::string request;
@@ -56,7 +69,7 @@ void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
       protocol::append_authentication_md5(request, md5_salt_);
       return send(request);
     }
-    case AuthType::scram_sha_256:
+    default:
       return begin_sasl();
   }
 }
@@ -80,6 +93,7 @@ void ClientLogin::begin_sasl() {
 void ClientLogin::refuse_password(std::string_view reason) {
   worker_->log(LogLevel::info,
                fmt::format("C-{}: login of user \"{}\" failed: {}", client_->id(), printable(packet_.user), reason));
+  count_failure();
   fail({sqlstate::kInvalidPassword, fmt::format("password authentication failed for user \"{}\"", packet_.user), "",
         ""});
 }
@@ -107,6 +121,7 @@ void ClientLogin::check_cleartext(std::string_view body) {
       },
       [this, alive = alive_, right, known] {
         if (!*alive || stage_ != Stage::deriving) return;
+        if (is_throttled()) return refuse_throttled();
         if (*right) return authenticated();
         refuse_password(known ? "wrong password" : "no such user");
       });

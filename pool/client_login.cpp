@@ -173,6 +173,7 @@ void ClientLogin::message() {
   if (input_.size() > header.frame_bytes()) {
     return fail({sqlstate::kProtocolViolation, "unexpected data after password packet", "", ""});
   }
+  if (is_throttled()) return refuse_throttled();
   const std::string frame = std::exchange(input_, {});
   const std::string_view body = std::string_view(frame).substr(protocol::kFrameHeaderBytes);
   switch (stage_) {

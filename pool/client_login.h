@@ -8,7 +8,10 @@
 #include <string>
 #include <string_view>
 
+#include "pool/byte_stream.h"
 #include "pool/console.h"
+#include "pool/ident_map.h"
+#include "pool/ip_address.h"
 #include "pool/limits.h"
 #include "pool/parameters.h"
 #include "pool/settings.h"
@@ -76,7 +79,7 @@ class ClientLogin {
     sasl_initial,
     sasl_response,
     looking_up,  // the user's secret is being asked for
-    deriving,    // keys or a password check are being computed on another thread
+    deriving,    // keys, a password check or a system user's name are being got by another thread
     parameters,  // authenticated; waits for a server to check startup parameters on
     ended,
   };
@@ -89,11 +92,27 @@ class ClientLogin {
   void startup(protocol::StartupPacket packet);
   void on_right_worker();
   bool is_console() const;
+  // Who may try to log in, and how (client_admission.cpp).
   void authenticate();
+  /// Sets the method by the rules of auth_hba_file, or refuses.
+  bool choose_by_rules(const StreamEnds& ends);
+  bool check_certificate();
+  /// Ends in look_up_secret(), later, or refuses.
+  void check_system_user(const StreamEnds& ends);
+  bool may_be(std::string_view system_user) const;
+  /// Too many logins from the client's address have failed. Looked at again before each proof is checked, as many
+  /// logins may have begun before the first has failed.
+  bool is_throttled() const;
+  void refuse_throttled();
+  void count_failure();
+  /// Of cert and peer. `kind` as PostgreSQL calls it.
+  void refuse_identity(std::string_view kind, std::string_view reason);
+
   /// Ends in secret_found(), maybe later.
   void look_up_secret();
-  /// Nothing: there is no such user. Asks the client for its proof.
+  /// Nothing: there is no such user. Asks the client for its proof, if it has to give one still.
   void secret_found(std::optional<protocol::StoredSecret> secret);
+  void ask_for_proof();
   void begin_sasl();
   /// The data that binds the login to its TLS connection; empty: it cannot be bound.
   std::string binding_data() const;
@@ -122,6 +141,8 @@ class ClientLogin {
   std::string input_;
   protocol::StartupPacket packet_;
   AuthType method_ = AuthType::trust;
+  std::optional<IpAddress> address_;              // the client's; nothing for a Unix socket
+  std::shared_ptr<const IdentMap> ident_map_;     // of the rule that holds; null: none
   std::optional<protocol::StoredSecret> secret_;  // of the user that wants in
   std::array<unsigned char, 4> md5_salt_{};
   bool scram_plus_ = false;  // the client chose SCRAM-SHA-256-PLUS

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "pool/byte_stream.h"
@@ -33,6 +34,10 @@ class Runtime {
   /// Runs `task` on the thread of the worker `index` (also one's own), in a later turn, in order of posting.
   /// Any thread may call this.
   virtual void post(int index, std::function<void()> task) = 0;
+
+  /// Asks the operating system for a user's name, on another thread; then `done` on this worker's thread, with an empty
+  /// name if there is none.
+  virtual void find_system_user(uint32_t user_id, std::function<void(std::string)> done) = 0;
 
   /// Cryptographically strong random bytes.
   virtual void random_bytes(void* to, size_t size) = 0;

@@ -12,12 +12,16 @@
 
 namespace bezel::pool {
 
+class HbaRules;
+
 /// When a server goes back to its pool: at the end of the client's session, transaction or statement.
 enum class PoolMode : uint8_t { session, transaction, statement };
 
 /// How clients prove who they are. md5 also serves users whose secret is a SCRAM verifier, by SCRAM, as PgBouncer does.
-/// any: like trust, but the user name need not be known and the database must force a user.
-enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256 };
+/// any: like trust, but the user name need not be known and the database must force a user. cert: by a TLS certificate
+/// for the user's name. hba: as the rules of auth_hba_file say. The last two are for such rules only: peer, by the
+/// system user that a Unix socket's client runs as; reject, not at all.
+enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256, cert, hba, peer, reject };
 
 /// How the sends of a turn of the event loop reach the kernel in one system call: the best way that it allows, a
 /// certain one (start-up fails without it), or not at all.
@@ -83,6 +87,8 @@ struct Settings {
   // Login.
   AuthType auth_type = AuthType::md5;
   std::string auth_file;
+  std::string auth_hba_file, auth_ident_file;
+  int auth_failure_limit = 30;  ///< failed logins of one address in a minute; 0: no limit
   std::vector<std::string> admin_users, stats_users;
   int64_t client_login_timeout_us = 60'000'000;
 
@@ -164,6 +170,8 @@ struct Settings {
   std::map<std::string, UserSettings> users;
   /// The contents of auth_file, by user.
   std::map<std::string, protocol::StoredSecret> secrets;
+  /// The contents of auth_hba_file, with those of auth_ident_file that they use. Null: there is no such file.
+  std::shared_ptr<const HbaRules> hba_rules;
   /// What the TLS settings come to, their files read. Null: no TLS on that side.
   std::shared_ptr<const TlsContext> client_tls, server_tls;
 };

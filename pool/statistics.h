@@ -64,7 +64,7 @@ Totals totals_of(const PoolStatistics& pool);
 
 /// Counters of one worker that belong to no pool.
 struct WorkerStatistics {
-  Counter clients, login_clients, accepted_clients, rejected_clients, failed_logins, cancel_requests;
+  Counter clients, login_clients, accepted_clients, rejected_clients, failed_logins, throttled_logins, cancel_requests;
   Counter turns;
 };
 

@@ -16,6 +16,7 @@
 #include "pool/console.h"
 #include "pool/fleet.h"
 #include "pool/limits.h"
+#include "pool/login_throttle.h"
 #include "pool/parameters.h"
 #include "pool/pool.h"
 #include "pool/prepared_statements.h"
@@ -33,6 +34,7 @@ struct Shared {
   explicit Shared(int count) : statistics(count), worker_count(count) {}
   Directory directory;
   StatisticsRegistry statistics;
+  LoginThrottle throttle;
   ConsoleFactory* console = nullptr;
   int worker_count;
   /// Set once before the workers start; indexed by worker. For use in tasks posted to that worker.

@@ -36,6 +36,13 @@ void check_listening(const Settings& settings, Findings& findings) {
 }
 
 void check_login(const Settings& settings, Findings& findings) {
+  if (settings.auth_type == AuthType::hba && settings.auth_hba_file.empty()) {
+    findings.push_back({"auth_hba_file", "expected a file name, as auth_type is hba; found none"});
+  }
+  if (settings.auth_type == AuthType::cert &&
+      (settings.client_tls_sslmode == pool::TlsMode::disable || settings.client_tls_ca_file.empty())) {
+    findings.push_back({"auth_type", "cert needs TLS: client_tls_sslmode and client_tls_ca_file must be given too"});
+  }
   if (settings.auth_type != AuthType::any) {
     if (!settings.auth_file.empty()) return;
     const std::string type = format_value(settings, *find_setting("auth_type"));
@@ -85,6 +92,15 @@ void doubt_databases(const Settings& settings, Findings& findings) {
   }
 }
 
+void doubt_rules(const Settings& settings, Findings& findings) {
+  if (!settings.auth_hba_file.empty() && settings.auth_type != AuthType::hba) {
+    findings.push_back({"auth_hba_file", "has no effect, as auth_type is not hba"});
+  }
+  if (!settings.auth_ident_file.empty() && settings.auth_hba_file.empty()) {
+    findings.push_back({"auth_ident_file", "has no effect, as there is no auth_hba_file"});
+  }
+}
+
 void doubt_unknown_user(const Settings& settings, const std::string& key, const std::string& user, Findings& findings) {
   if (settings.auth_type == AuthType::any || settings.secrets.count(user) > 0) return;
   findings.push_back({key, fmt::format("{} is not in auth_file and so cannot log in", user)});
@@ -109,6 +125,7 @@ Findings doubts(const Settings& settings) {
     findings.push_back({"server_reset_query_always", "has no effect, as server_reset_query is empty"});
   }
   doubt_databases(settings, findings);
+  doubt_rules(settings, findings);
   for (const std::string& user : settings.admin_users) doubt_unknown_user(settings, "admin_users", user, findings);
   for (const std::string& user : settings.stats_users) doubt_unknown_user(settings, "stats_users", user, findings);
   for (const auto& [name, user] : settings.users) doubt_unknown_user(settings, "users." + name, name, findings);

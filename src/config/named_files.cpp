@@ -2,33 +2,61 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+#include <utility>
+
 #include "protocol/userlist.h"
 #include "src/config/configuration_file.h"
+#include "src/config/hba_file.h"
 #include "src/config/tls_contexts.h"
 
 namespace bezel::config {
 
-std::optional<std::string> read_auth_file(pool::Settings& settings, std::vector<Problem>& faults) {
-  settings.secrets.clear();
-  const std::string& path = settings.auth_file;
+namespace {
+
+/// Nothing: the setting names none, or it cannot be read.
+std::optional<std::string> content_of(const std::string& key, const std::string& path, const FileFailed& failed) {
   if (path.empty()) return std::nullopt;
-  const FileContent file = read_file(path);
-  if (!file.error.empty()) return fmt::format("{}: {}", path, file.error);
-  const protocol::Userlist userlist = protocol::parse_userlist(file.content);
+  FileContent file = read_file(path);
+  if (file.error.empty()) return std::move(file.content);
+  failed(key, fmt::format("{}: {}", path, file.error));
+  return std::nullopt;
+}
+
+void read_auth_file(pool::Settings& settings, const std::string& content, ProblemList& faults) {
+  const protocol::Userlist userlist = protocol::parse_userlist(content);
   for (const protocol::UserlistError& error : userlist.errors) {
-    faults.push_back({path, static_cast<int>(error.line), {}, error.message});
+    faults.add({settings.auth_file, static_cast<int>(error.line), {}, error.message});
   }
   for (const protocol::UserlistEntry& entry : userlist.entries) {
     settings.secrets.insert_or_assign(entry.user, protocol::parse_secret(entry.secret));
   }
-  return std::nullopt;
+}
+
+}  // namespace
+
+void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFailed& failed) {
+  settings.secrets.clear();
+  if (const auto content = content_of("auth_file", settings.auth_file, failed)) {
+    read_auth_file(settings, *content, faults);
+  }
+  pool::IdentMaps maps;
+  if (const auto content = content_of("auth_ident_file", settings.auth_ident_file, failed)) {
+    maps = read_ident_file(settings.auth_ident_file, *content, faults);
+  }
+  if (const auto content = content_of("auth_hba_file", settings.auth_hba_file, failed)) {
+    settings.hba_rules = read_hba_file(settings.auth_hba_file, *content, maps, faults);
+  }
 }
 
 std::vector<Problem> read_named_files(pool::Settings& settings) {
-  std::vector<Problem> problems;
-  if (const auto error = read_auth_file(settings, problems)) problems.push_back({{}, 0, "auth_file", *error});
-  for (const Finding& finding : make_tls_contexts(settings)) problems.push_back({{}, 0, finding.key, finding.message});
-  return problems;
+  ProblemList problems;
+  const auto failed = [&](const std::string& key, std::string message) {
+    problems.add({{}, 0, key, std::move(message)});
+  };
+  read_user_files(settings, problems, failed);
+  for (const Finding& finding : make_tls_contexts(settings)) failed(finding.key, finding.message);
+  return problems.take();
 }
 
 std::vector<std::string> named_files(const pool::Settings& settings) {

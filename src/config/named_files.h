@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,10 +10,13 @@
 // The files that settings name, and whose contents are part of the settings.
 namespace bezel::config {
 
-/// Fills `secrets` from auth_file. Faulty lines go to `faults`. Returns why the file could not be read, if so.
-std::optional<std::string> read_auth_file(pool::Settings& settings, std::vector<Problem>& faults);
+/// What is wrong with a file as a whole, and the setting that names it.
+using FileFailed = std::function<void(const std::string& key, std::string message)>;
 
-/// Reads all of them anew: users' secrets, certificates, keys. With any problem `settings` must not be used.
+/// Reads who may log in, and how: auth_file, auth_hba_file, auth_ident_file. Faulty lines go to `faults`.
+void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFailed& failed);
+
+/// Reads all of them anew: users, rules, certificates, keys. With any problem `settings` must not be used.
 std::vector<Problem> read_named_files(pool::Settings& settings);
 
 /// Their names.

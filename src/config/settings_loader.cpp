@@ -33,7 +33,7 @@ class Loader {
     for (const auto& [name, item] : configuration.settings) load_setting(name, item);
     for (const auto& [name, item] : configuration.databases) load_database(name, item);
     for (const auto& [name, item] : configuration.users) load_user(name, item);
-    load_auth_file(configuration);
+    load_named_files(configuration);
     if (configuration.complete) check(configuration);
     if (failed_keys_.empty()) {
       for (const Finding& finding : make_tls_contexts(*settings_)) errors_.add(placed(finding, configuration));
@@ -194,12 +194,10 @@ class Loader {
     settings_->users.emplace(name, std::move(user));
   }
 
-  void load_auth_file(const Configuration& configuration) {
-    std::vector<Problem> faults;
-    if (const auto error = read_auth_file(*settings_, faults)) {
-      fail(origin_of("auth_file", configuration), "auth_file", *error);
-    }
-    for (Problem& fault : faults) errors_.add(std::move(fault));
+  void load_named_files(const Configuration& configuration) {
+    read_user_files(*settings_, errors_, [&](const std::string& key, std::string message) {
+      fail(origin_of(key, configuration), key, std::move(message));
+    });
   }
 
   /// Where a key stands: "auth_file", "databases.app", "databases.app.pool_size".

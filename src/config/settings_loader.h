@@ -26,9 +26,9 @@ struct LoadResult {
   bool ok() const { return settings != nullptr; }
 };
 
-/// Reads the YAML file at `path`, what it includes, and its auth_file. Looks at nothing else (no PG* variables, no
-/// passfile, no service file), keeps no state and throws nothing; it blocks on file reads, so call it outside the
-/// event loops. docs/configuration.md says what a file may hold.
+/// Reads the YAML file at `path`, what it includes, its auth_file, auth_hba_file and auth_ident_file. Looks at nothing
+/// else (no PG* variables, no passfile, no service file), keeps no state and throws nothing; it blocks on file reads,
+/// so call it outside the event loops. docs/configuration.md says what a file may hold.
 LoadResult load(const std::string& path, const Environment& environment);
 
 /// `bezel --check-config`: loads the file with the process's environment, writes every error and warning, one a line,

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "pool/login_throttle.h"
 #include "src/config/setting.h"
 #include "src/config/values.h"
 
@@ -25,11 +26,13 @@ constexpr size_t kSocketDirBytesMax = 107 - 15;
 template <typename Value>
 using Words = std::pair<std::string_view, Value>;
 
-constexpr std::array<Words<AuthType>, 5> kAuthTypes = {{{"trust", AuthType::trust},
+constexpr std::array<Words<AuthType>, 7> kAuthTypes = {{{"trust", AuthType::trust},
                                                         {"any", AuthType::any},
                                                         {"plain", AuthType::plain},
                                                         {"md5", AuthType::md5},
-                                                        {"scram-sha-256", AuthType::scram_sha_256}}};
+                                                        {"scram-sha-256", AuthType::scram_sha_256},
+                                                        {"cert", AuthType::cert},
+                                                        {"hba", AuthType::hba}}};
 constexpr std::array<Words<PoolMode>, 3> kPoolModes = {
     {{"session", PoolMode::session}, {"transaction", PoolMode::transaction}, {"statement", PoolMode::statement}}};
 constexpr std::array<Words<BatchedSends>, 4> kBatchedSends = {{{"auto", BatchedSends::automatic},
@@ -95,19 +98,33 @@ std::vector<Setting> make_table() {
       {"application_name_add_host", pooling, at_runtime, BooleanKind{&Settings::application_name_add_host},
        "Appends the client's address and port to the `application_name` that it starts with, so that "
        "`pg_stat_activity` shows where a query comes from. A later `SET application_name` is left as it is."},
+      {"auth_failure_limit", login, at_runtime,
+       IntegerKind{&Settings::auth_failure_limit, 0, pool::LoginThrottle::kLimitMax},
+       "How many logins from one IP address may fail in a minute. When so many have failed, further ones from there "
+       "are refused before anything is checked, until the minute's share of one failure has passed. IPv6 addresses "
+       "count by /64; the Unix socket does not count. 0: no limit. "
+       "[authentication.md](authentication.md#failed-logins) says more."},
       {"auth_file", login, at_reload, FileKind{&Settings::auth_file},
        "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
        "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier, "
        "such as `bezel hash` makes of a password that it asks for. The secrets serve to check clients and, where a "
        "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`. It is read again at "
        "each reload, and a line that cannot be read fails the reload."},
+      {"auth_hba_file", login, at_reload, FileKind{&Settings::auth_hba_file},
+       "The rules for `auth_type: hba`, in the format of PostgreSQL's `pg_hba.conf`: "
+       "[authentication.md](authentication.md#host-based-authentication) says what is supported. It is read again at "
+       "each reload, and a line that cannot be read fails the reload."},
+      {"auth_ident_file", login, at_reload, FileKind{&Settings::auth_ident_file},
+       "The maps from names in certificates and of system users to users, in the format of PostgreSQL's "
+       "`pg_ident.conf`, which rules of `auth_hba_file` use by `map=`. It is read again at each reload."},
       {"auth_type", login, at_runtime, ChoiceKind<AuthType>{&Settings::auth_type, kAuthTypes},
        "How clients prove who they are. `md5`: by an md5 challenge, and by SCRAM-SHA-256 for users whose secret is a "
        "SCRAM verifier. `scram-sha-256`: by SCRAM-SHA-256 only; the secret is a verifier or a plain password. "
        "Over TLS both offer SCRAM-SHA-256-PLUS too, which binds the login to the connection. "
        "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`. `any`: "
        "not at all, any name will do; every database must then have a `user`, and everybody is a console "
-       "administrator."},
+       "administrator. `cert`: by a TLS certificate of `client_tls_ca_file` whose common name is the user's. `hba`: by "
+       "what the rules of `auth_hba_file` say. [authentication.md](authentication.md) explains them."},
       {"autodb_idle_timeout", timeouts, at_runtime, seconds(&Settings::autodb_idle_timeout_us),
        "A database that exists only because `*` stands in for its name is forgotten, with its statistics, when it has "
        "been unused for this long."},

@@ -11,10 +11,8 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 37> kAdvice = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 35> kAdvice = {{
     {"auth_dbname", "is not supported: users come from auth_file"},
-    {"auth_hba_file", "is not supported: one auth_type holds for all clients"},
-    {"auth_ident_file", "is not supported: one auth_type holds for all clients"},
     {"auth_ldap_options", "is not supported: users come from auth_file"},
     {"auth_query", "is not supported: users come from auth_file"},
     {"auth_user", "is not supported: users come from auth_file"},

@@ -416,6 +416,12 @@ pool::StreamEnds Connection::ends() const {
   if (peer_.family == AF_UNIX) {
     ends.local_address = ends.peer_address;
     ends.local_port = ends.peer_port;
+    ucred credentials{};
+    socklen_t credentials_size = sizeof credentials;
+    if (descriptor_ >= 0 && ::getsockopt(descriptor_, SOL_SOCKET, SO_PEERCRED, &credentials, &credentials_size) == 0) {
+      ends.peer_pid = static_cast<uint32_t>(credentials.pid);
+      ends.peer_user_id = credentials.uid;
+    }
     return ends;
   }
   SocketAddress local;

@@ -1,6 +1,7 @@
 #include "src/net/loop_runtime.h"
 
 #include <fmt/format.h>
+#include <pwd.h>
 #include <sys/random.h>
 
 #include <cassert>
@@ -18,6 +19,17 @@ namespace {
 void keep_for_ever(std::unique_ptr<EventLoop> loop) {
   static auto* const kept = new std::vector<std::unique_ptr<EventLoop>>;
   kept->push_back(std::move(loop));
+}
+
+/// What an entry of the user database may take; longer ones are as good as none.
+constexpr size_t kPasswdBytesMax = 64 * 1024;
+
+std::string system_user_name(uint32_t user_id) {
+  std::vector<char> buffer(kPasswdBytesMax);
+  passwd entry{};
+  passwd* found = nullptr;
+  if (::getpwuid_r(user_id, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return "";
+  return entry.pw_name;
 }
 
 }  // namespace
@@ -54,6 +66,12 @@ void LoopRuntime::offload(std::function<void()> work, std::function<void()> done
 
 void LoopRuntime::post(int index, std::function<void()> task) {
   group_.members[static_cast<size_t>(index)]->loop_->post(std::move(task));
+}
+
+void LoopRuntime::find_system_user(uint32_t user_id, std::function<void(std::string)> done) {
+  // The user database may be on another machine.
+  const auto name = std::make_shared<std::string>();
+  offload([name, user_id] { *name = system_user_name(user_id); }, [name, done = std::move(done)] { done(*name); });
 }
 
 void LoopRuntime::random_bytes(void* to, size_t size) {

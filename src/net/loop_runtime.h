@@ -48,6 +48,7 @@ class LoopRuntime final : public pool::Runtime {
   pool::StreamPtr attach(std::unique_ptr<pool::DetachedStream> detached, pool::ByteStream::Events& events) override;
   void offload(std::function<void()> work, std::function<void()> done) override;
   void post(int index, std::function<void()> task) override;
+  void find_system_user(uint32_t user_id, std::function<void(std::string)> done) override;
   void random_bytes(void* to, size_t size) override;
   void log(pool::LogLevel level, std::string_view line) override;
   bool log_enabled(pool::LogLevel level) const override;

@@ -136,10 +136,12 @@ class Examples(unittest.TestCase):
         folder.mkdir()
         text = text.replace("/etc/", f"{folder}/etc/")
         given = re.findall(r"^([\w%]+):", text, re.MULTILINE)
-        files = re.findall(r"[\w./-]+\.(?:yaml|txt)\b", "\n".join(re.findall(r"^[^#]*", text, re.MULTILINE)))
+        files = re.findall(r"[\w./-]+\.(?:yaml|txt|conf)\b", "\n".join(re.findall(r"^[^#]*", text, re.MULTILINE)))
+        contents = {".yaml": "{}\n", ".txt": '"app" "secret"\n', ".conf": "# nothing\n"}
         for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text('"app" "secret"\n' if name.endswith(".txt") else "{}\n")
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("local all all md5\n" if path.name == "hba.conf" else contents[path.suffix])
         (folder / "userlist.txt").write_text('"app" "secret"\n')
         missing = {"auth_file": "userlist.txt", "databases": {"*": "host=127.0.0.1"}}
         missing = {key: value for key, value in missing.items() if key not in given}
@@ -159,6 +161,25 @@ class Examples(unittest.TestCase):
                     with self.subTest(relative(path), text=text):
                         self.check(text, Path(folder) / str(count))
         self.assertGreater(count, 3)
+
+    def test_rules_and_maps(self) -> None:
+        """Examples of auth_hba_file and auth_ident_file, each document's together."""
+        count = 0
+        with tempfile.TemporaryDirectory() as folder:
+            for path in DOCUMENTS:
+                rules, maps = ("".join(fenced_blocks(path.read_text(), language)) for language in ("hba", "ident"))
+                if not rules:
+                    continue
+                count += 1
+                for name, text in {"hba.conf": rules, "ident.conf": maps, "userlist.txt": '"app" "secret"\n'}.items():
+                    (Path(folder) / name).write_text(text)
+                example = Path(folder) / "example.yaml"
+                example.write_text("auth_type: hba\nauth_file: userlist.txt\nauth_hba_file: hba.conf\n"
+                                   "auth_ident_file: ident.conf\ndatabases: {app: host=127.0.0.1}\n")
+                done = subprocess.run([BEZEL, "--check-config", example], capture_output=True, text=True, check=False,
+                                      timeout=60)
+                self.assertEqual(done.returncode, 0, f"{relative(path)}: {done.stdout}{done.stderr}")
+        self.assertGreater(count, 0)
 
     def test_files(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -80,6 +80,8 @@ TEST_CASE("net: each worker accepts over TCP and says who is at the other end") 
         CHECK(stream_ends.local_address == "127.0.0.1");
         CHECK(stream_ends.local_port == sockets.port());
         CHECK(stream_ends.peer_port != 0);
+        CHECK_FALSE(stream_ends.peer_pid);
+        CHECK_FALSE(stream_ends.peer_user_id);
         one->stream->write("hello");
       }
     });
@@ -203,6 +205,8 @@ TEST_CASE("net: the Unix socket: mode, stale files, its removal, and clients spr
       auto& stream = *loops.client(1).accepted_streams[0]->stream;
       CHECK(stream.ends().peer_address == "unix");
       CHECK(stream.ends().local_port == 7777);
+      CHECK(stream.ends().peer_pid == static_cast<uint32_t>(::getpid()));
+      CHECK(stream.ends().peer_user_id == ::getuid());
     });
     for (const int end : ends) ::close(end);
   }
