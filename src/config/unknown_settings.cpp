@@ -11,13 +11,10 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 37> kAdvice = {{
-    {"auth_dbname", "is not supported: users come from auth_file"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 34> kAdvice = {{
     {"auth_hba_file", "is not supported: one auth_type holds for all clients"},
     {"auth_ident_file", "is not supported: one auth_type holds for all clients"},
-    {"auth_ldap_options", "is not supported: users come from auth_file"},
-    {"auth_query", "is not supported: users come from auth_file"},
-    {"auth_user", "is not supported: users come from auth_file"},
+    {"auth_ldap_options", "is not supported: users come from auth_file and auth_query"},
     {"conffile", "cannot be set: the configuration file is named on the command line"},
     {"database", "is called databases"},
     {"dns_zone_check_period", "is not supported: names are looked up again after dns_max_ttl"},

@@ -47,10 +47,15 @@ const std::map<std::string, Samples>& samples() {
   static const std::map<std::string, Samples> kSamples = {
       {"admin_users", kNames},
       {"application_name_add_host", kBoolean},
+      {"auth_dbname", {{{"", ""}, {"app", "app"}}, {"pgbouncer", "bezel"}}},
       {"auth_file", kFile},
+      {"auth_query", kQuery},
+      {"auth_query_cache_ttl", kSeconds},
+      {"auth_query_stale_max", kSeconds},
       {"auth_type",
        {{{"trust", "trust"}, {"any", "any"}, {"plain", "plain"}, {"md5", "md5"}, {"scram-sha-256", "scram-sha-256"}},
         {"", "scram", "MD5", "hba", "pam", "cert"}}},
+      {"auth_user", {{{"", ""}, {"asker", "asker"}}, {}}},
       {"autodb_idle_timeout", kSeconds},
       {"batched_sends",
        {{{"auto", "auto"}, {"io_uring", "io_uring"}, {"aio", "aio"}, {"off", "off"}}, {"", "1", "yes", "automatic"}}},
@@ -327,7 +332,7 @@ TEST_CASE("settings that need a restart are named and kept") {
 
 TEST_CASE("names from PgBouncer get advice rather than a guess") {
   for (const char* name :
-       {"so_reuseport", "pkt_buf", "auth_query", "peer_id", "syslog", "user", "conffile"}) {
+       {"so_reuseport", "pkt_buf", "auth_ldap_options", "peer_id", "syslog", "user", "conffile"}) {
     CAPTURE(name);
     CHECK(unknown_setting_message(name).find("unknown") == std::string::npos);
     CHECK(find_setting(name) == nullptr);
