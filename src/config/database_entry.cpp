@@ -203,7 +203,7 @@ class DatabaseReader {
     } else if (parameter.key == "auth_user") {
       read_name(parameter, database_.auth_user);
     } else if (parameter.key == "auth_dbname") {
-      read_name(parameter, database_.auth_dbname);
+      read_auth_dbname(parameter);
     } else if (parameter.key == "auth_query") {
       read_query(parameter, database_.auth_query);
     } else if (parameter.key == "connect_query") {
@@ -277,6 +277,16 @@ class DatabaseReader {
       return;
     }
     name = parameter.value;
+  }
+
+  /// By the rules of the global setting, but an empty one means nothing here.
+  void read_auth_dbname(const Parameter& parameter) {
+    pool::Settings read;
+    if (parameter.value.empty() || assign(read, *find_setting("auth_dbname"), parameter.value)) {
+      values_.fail(parameter, expected_found("the name of a database", parameter.value));
+      return;
+    }
+    database_.auth_dbname = parameter.value;
   }
 
   void read_query(const Parameter& parameter, std::string& query) {

@@ -107,7 +107,8 @@ std::vector<Setting> make_table() {
        "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
        "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier. The "
        "secrets serve to check clients and, where a database has no `password`, to log in to servers. Needed by every "
-       "`auth_type` but `any`, unless there is an `auth_user`. It is read again at each reload, and a line that cannot be read fails the reload."},
+       "`auth_type` but `any`, unless there is an `auth_user`. It is read again at each reload, and a line that "
+       "cannot be read fails the reload."},
       {"auth_query", login, at_runtime, TextKind{&Settings::auth_query, "a query"},
        "The query that finds the secret of a user that is not in `auth_file`, run by `auth_user`. `$1` is the user's "
        "name. It answers with one row of two columns, the name and the secret; no row, or a row of NULLs: there is no "
@@ -122,9 +123,9 @@ std::vector<Setting> make_table() {
       {"auth_type", login, at_runtime, ChoiceKind<AuthType>{&Settings::auth_type, kAuthTypes},
        "How clients prove who they are. `md5`: by an md5 challenge, and by SCRAM-SHA-256 for users whose secret is a "
        "SCRAM verifier. `scram-sha-256`: by SCRAM-SHA-256 only; the secret is a verifier or a plain password. "
-       "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`, or found by `auth_query`. `any`: "
-       "not at all, any name will do; every database must then have a `user`, and everybody is a console "
-       "administrator."},
+       "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`, or found by "
+       "`auth_query`. `any`: not at all, any name will do; every database must then have a `user`, and everybody is a "
+       "console administrator."},
       {"auth_user", login, at_runtime, TextKind{&Settings::auth_user, "the name of a user"},
        "The user that runs `auth_query`, so that the secrets of users need not be in `auth_file`; its own secret must "
        "be there, unless the server lets it in without. Empty: there are no users but those in `auth_file`. Can be set "

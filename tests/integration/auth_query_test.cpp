@@ -187,7 +187,7 @@ TEST_CASE("auth_query: a name is a parameter, whatever it is") {
   const std::string name(63, 'n');
   server().create_user(name, "cut-secret", "scram-sha-256");
   CHECK(logs_in(bezel, name, "cut-secret"));
-  CHECK(has(error_of(bezel, name + "longer", "cut-secret"), "password authentication failed"));
+  CHECK(has(error_of(bezel, name + "another", "cut-secret"), "password authentication failed"));
 }
 
 TEST_CASE("auth_query: one that does not work is the log's business, not the client's") {
@@ -354,6 +354,8 @@ TEST_CASE("auth_query: a connection that has died silently is replaced within se
 }
 
 TEST_CASE("auth_query: nothing of a client reaches the connection that asks") {
+  // Whoever is let in by a wrong secret gets on to the server.
+  server().set_hba("host all salted 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256");
   PgConnection superuser = server().superuser();
   superuser.run(
       "CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO PUBLIC;"
@@ -361,28 +363,30 @@ TEST_CASE("auth_query: nothing of a client reaches the connection that asks") {
       "FROM pg_catalog.pg_authid;"
       "CREATE FUNCTION evil.lookup(text, out u text, out p text) LANGUAGE sql AS $$ SELECT $1, 'stolen'::text $$;"
       "GRANT SELECT ON evil.pg_authid TO PUBLIC;"
-      "ALTER ROLE asker SET search_path = evil; ALTER DATABASE app SET search_path = evil;");
+      "ALTER ROLE asker SET search_path = evil, pg_catalog; ALTER DATABASE app SET search_path = evil, pg_catalog;");
   {
     // By the default query, and by one that does not say which pg_authid it means.
     BezelProcess by_default(asking());
     BezelProcess by_name(asking({{"auth_query", "\"SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1\""}}));
     BezelProcess by_function(asking({{"auth_query", "\"SELECT * FROM lookup($1)\""}}));
     for (const BezelProcess* bezel : {&by_default, &by_name, &by_function}) {
-      for (const char* how : {"options='-c search_path=evil'", ""}) {
+      for (const char* how : {"options='-c search_path=evil,pg_catalog'", ""}) {
         CHECK_FALSE(PgConnection(bezel->conninfo(how, "salted", "stolen")).connected());
       }
     }
     for (const BezelProcess* bezel : {&by_default, &by_name})
-      CHECK(PgConnection(bezel->conninfo("options='-c search_path=evil'", "salted", "salted-secret")).connected());
+      CHECK(PgConnection(bezel->conninfo("options='-c search_path=evil,pg_catalog'", "salted", "salted-secret"))
+                .connected());
     // The user that asks may be a client too; it never gets the connection that asks.
     PgConnection asker(by_name.conninfo("", "asker", "asker-secret"));
-    asker.run("SET search_path = evil");
+    asker.run("SET search_path = evil, pg_catalog");
     CHECK(asker.value("SHOW application_name") != "bezel auth_query");
     PgConnection(by_name.console()).run("RECONNECT");
     CHECK(PgConnection(by_name.conninfo("", "salted", "salted-secret")).connected());
     CHECK_FALSE(PgConnection(by_name.conninfo("", "salted", "stolen")).connected());
   }
   superuser.run("ALTER ROLE asker RESET search_path; ALTER DATABASE app RESET search_path; DROP SCHEMA evil CASCADE");
+  server().set_hba("");
 }
 
 TEST_CASE("auth_query: a full pool keeps nobody out, and PAUSE closes the connection that asks") {
