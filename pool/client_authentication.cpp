@@ -16,10 +16,77 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
+namespace {
+
+/// No role has a longer name: nobody is asked about one. PostgreSQL's bound is 63, in builds of one's own it may be
+/// more.
+constexpr size_t kAskedUserBytesMax = 255;
+
+}  // namespace
+
 void ClientLogin::look_up_secret() {
   const auto& secrets = worker_->settings().secrets;
-  const auto at = secrets.find(packet_.user);
-  secret_found(at == secrets.end() ? std::nullopt : std::optional(at->second));
+  if (const auto at = secrets.find(packet_.user); at != secrets.end()) return secret_found(at->second);
+  const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);
+  AuthSourceResult found = find_auth_source(worker_->settings(), packet_.database, entry);
+  if (!found.problem.empty()) {
+    worker_->log(LogLevel::error, fmt::format("C-{}: auth_query cannot be used: {}", client_->id(), found.problem));
+    return fail({sqlstate::kConfigFileError, "the authentication query failed", "", "The pooler's log says why."});
+  }
+  if (found.source) auth_source_ = std::make_unique<AuthSource>(std::move(*found.source));
+  if (!auth_source_ || packet_.user.size() > kAskedUserBytesMax) return secret_found(std::nullopt);
+  ask_for_secret([this](const AuthReply& reply) { secret_replied(reply); });
+}
+
+void ClientLogin::ask_for_secret(std::function<void(const AuthReply&)> next) {
+  stage_ = Stage::looking_up;
+  const Settings& settings = worker_->settings();
+  AuthCache& cache = worker_->shared().auth_cache;
+  AuthReply reply;
+  const auto waiter = [this, alive = alive_, &runtime = worker_->runtime(), index = worker_->index(),
+                       next](const AuthReply& later) {
+    runtime.post(index, [this, alive, next, later] {
+      if (*alive && stage_ == Stage::looking_up) next(later);
+    });
+  };
+  switch (cache.look_up({auth_source_->id, packet_.user},
+                        {settings.auth_query_cache_ttl_us, settings.auth_query_stale_max_us}, worker_->now_us(), reply,
+                        waiter)) {
+    case AuthCache::Lookup::known:
+      return next(reply);
+    case AuthCache::Lookup::joined:
+      return;
+    case AuthCache::Lookup::ask:
+      return worker_->ask_for_secret(*auth_source_, packet_.user);
+  }
+}
+
+void ClientLogin::secret_replied(const AuthReply& reply) {
+  if (reply.error) return fail(*reply.error);
+  if (reply.cached) worker_->statistics().auth_cache_hits.add(1);
+  if (reply.stale) worker_->statistics().auth_stale_answers.add(1);
+  secret_is_cached_ = reply.cached && !reply.stale;
+  if (reply.answer.kind == AuthAnswer::Kind::secret) return secret_found(reply.answer.secret);
+  if (reply.answer.kind == AuthAnswer::Kind::no_password) {
+    // The password may have expired; who comes otherwise does not need one.
+    if (method_ == AuthType::trust || method_ == AuthType::cert || method_ == AuthType::peer) return authenticated();
+    no_secret_reason_ = "the user has no password, or it has expired";
+  }
+  secret_found(std::nullopt);
+}
+
+bool ClientLogin::secret_may_be_outdated() {
+  return std::exchange(secret_is_cached_, false) &&
+         worker_->shared().auth_cache.doubt({auth_source_->id, packet_.user}, worker_->now_us());
+}
+
+void ClientLogin::wrong_password(const std::function<void()>& check_again) {
+  if (!secret_may_be_outdated()) return refuse_password("wrong password");
+  ask_for_secret([this, check_again](const AuthReply& reply) {
+    if (reply.error) return refuse_password("wrong password");
+    secret_ = reply.answer.kind == AuthAnswer::Kind::secret ? std::optional(reply.answer.secret) : std::nullopt;
+    check_again();
+  });
 }
 
 void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
@@ -29,7 +96,7 @@ void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
     case AuthType::any:
       return authenticated();
     case AuthType::trust:
-      return secret_ ? authenticated() : refuse_password("no such user");
+      return secret_ ? authenticated() : refuse_password(no_secret_reason_);
     case AuthType::cert:
       return secret_ ? authenticated() : refuse_identity("certificate", "no such user");
     case AuthType::peer:
@@ -57,8 +124,9 @@ void ClientLogin::ask_for_proof() {
     case AuthType::md5: {
       // An unknown user gets the challenge that known ones get: SCRAM where all secrets are verifiers.
       const auto& secrets = worker_->settings().secrets;
-      const bool scram = secret_
-                             ? secret_->kind == protocol::SecretKind::scram_sha_256
+      const bool scram = secret_ ? secret_->kind == protocol::SecretKind::scram_sha_256
+                         : auth_source_
+                             ? worker_->shared().auth_cache.prefers_scram(auth_source_->id)
                              : !secrets.empty() && std::all_of(secrets.begin(), secrets.end(), [](const auto& known) {
                                  return known.second.kind == protocol::SecretKind::scram_sha_256;
                                });
@@ -102,12 +170,16 @@ void ClientLogin::check_cleartext(std::string_view body) {
   const auto password = protocol::decode_password(body);
   if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
   if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
+  check_password(std::string(*password));
+}
+
+void ClientLogin::check_password(const std::string& password) {
   // A verifier takes a slow derivation to check: not on the event loop. Unknown users take the same way.
   const bool known = secret_.has_value();
   const auto secret = std::make_shared<protocol::StoredSecret>(secret_.value_or(protocol::StoredSecret()));
   if (known && secret->kind != protocol::SecretKind::scram_sha_256) {
-    return protocol::verify_password(*secret, packet_.user, *password) ? authenticated()
-                                                                       : refuse_password("wrong password");
+    if (protocol::verify_password(*secret, packet_.user, password)) return authenticated();
+    return wrong_password([this, password] { check_password(password); });
   }
   if (!known) {
     secret->kind = protocol::SecretKind::scram_sha_256;
@@ -116,23 +188,26 @@ void ClientLogin::check_cleartext(std::string_view body) {
   stage_ = Stage::deriving;
   auto right = std::make_shared<bool>(false);
   worker_->runtime().offload(
-      [secret, right, user = packet_.user, text = std::string(*password)] {
-        *right = protocol::verify_password(*secret, user, text);
-      },
-      [this, alive = alive_, right, known] {
+      [secret, right, user = packet_.user, password] { *right = protocol::verify_password(*secret, user, password); },
+      [this, alive = alive_, right, known, password] {
         if (!*alive || stage_ != Stage::deriving) return;
         if (is_throttled()) return refuse_throttled();
         if (*right) return authenticated();
-        refuse_password(known ? "wrong password" : "no such user");
+        if (!known) return refuse_password(no_secret_reason_);
+        wrong_password([this, password] { check_password(password); });
       });
 }
 
 void ClientLogin::check_md5(std::string_view body) {
   const auto response = protocol::decode_password(body);
   if (!response) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
-  if (!secret_) return refuse_password("no such user");
-  if (!protocol::verify_md5_response(*secret_, packet_.user, md5_salt_, *response))
-    return refuse_password("wrong password");
+  check_md5_response(std::string(*response));
+}
+
+void ClientLogin::check_md5_response(const std::string& response) {
+  if (!secret_) return refuse_password(no_secret_reason_);
+  if (!protocol::verify_md5_response(*secret_, packet_.user, md5_salt_, response))
+    return wrong_password([this, response] { check_md5_response(response); });
   authenticated();
 }
 
@@ -193,15 +268,24 @@ void ClientLogin::sasl_response(std::string_view body) {
   protocol::append_authentication_sasl_final(request, *answer);
   send(request);
   if (auto keys = scram_->keys()) {
-    worker_->shared().directory.user(packet_.user)->pass_keys({verifier_.salt, verifier_.iterations, *keys});
+    PassedKeys passed{verifier_.salt, verifier_.iterations, *keys};
+    // Secrets that were asked for hold for their server only: so do the keys.
+    if (auth_source_) {
+      proved_keys_ = std::move(passed);
+    } else {
+      worker_->shared().directory.user(packet_.user)->pass_keys(std::move(passed));
+    }
   }
   scram_.reset();
   authenticated();
 }
 
 void ClientLogin::scram_failed() {
-  if (scram_->failure().kind == protocol::ScramFailure::Kind::wrong_password)
-    return refuse_password("wrong password or no such user");
+  if (scram_->failure().kind == protocol::ScramFailure::Kind::wrong_password) {
+    // The proof is bound to the old salt, so it cannot be checked again; but the next login will have the new secret.
+    if (secret_may_be_outdated()) ask_for_secret([](const AuthReply&) {});
+    return refuse_password(secret_ ? "wrong password" : no_secret_reason_);
+  }
   fail(scram_->failure().error);
 }
 

@@ -205,6 +205,7 @@ void ClientLogin::authenticated() {
   }
   if (!take_places(entry)) return;
   pool_ = &worker_->pool_of(*entry, packet_.database, entry->user.empty() ? packet_.user : entry->user);
+  if (auth_source_ && secret_ && entry->user.empty()) pool_->learn_secret(*secret_, std::move(proved_keys_));
   pool_->add_client();
   client_->pool_ = pool_;
   if (!collect_parameters()) return;

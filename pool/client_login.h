@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "pool/auth_query.h"
 #include "pool/byte_stream.h"
 #include "pool/console.h"
 #include "pool/ident_map.h"
@@ -110,6 +111,12 @@ class ClientLogin {
 
   /// Ends in secret_found(), maybe later.
   void look_up_secret();
+  /// `next` follows, at once or later, unless the login has ended by then. REQUIRES: auth_source_.
+  void ask_for_secret(std::function<void(const AuthReply&)> next);
+  void secret_replied(const AuthReply& reply);
+  /// Whether the secret that did not fit comes from the cache and may have changed since. True once.
+  bool secret_may_be_outdated();
+  void wrong_password(const std::function<void()>& check_again);
   /// Nothing: there is no such user. Asks the client for its proof, if it has to give one still.
   void secret_found(std::optional<protocol::StoredSecret> secret);
   void ask_for_proof();
@@ -120,7 +127,9 @@ class ClientLogin {
   void start_scram(protocol::ScramVerifier verifier);
   void message();
   void check_cleartext(std::string_view body);
+  void check_password(const std::string& password);
   void check_md5(std::string_view body);
+  void check_md5_response(const std::string& response);
   void sasl_initial(std::string_view body);
   void sasl_response(std::string_view body);
   void scram_failed();
@@ -141,9 +150,13 @@ class ClientLogin {
   std::string input_;
   protocol::StartupPacket packet_;
   AuthType method_ = AuthType::trust;
-  std::optional<IpAddress> address_;              // the client's; nothing for a Unix socket
-  std::shared_ptr<const IdentMap> ident_map_;     // of the rule that holds; null: none
-  std::optional<protocol::StoredSecret> secret_;  // of the user that wants in
+  std::optional<IpAddress> address_;                    // the client's; nothing for a Unix socket
+  std::shared_ptr<const IdentMap> ident_map_;           // of the rule that holds; null: none
+  std::optional<protocol::StoredSecret> secret_;        // of the user that wants in
+  std::unique_ptr<AuthSource> auth_source_;             // where it is asked for, if auth_file does not have it
+  bool secret_is_cached_ = false;                       // from an earlier question
+  std::string_view no_secret_reason_ = "no such user";  // for the log
+  std::optional<PassedKeys> proved_keys_;               // with a secret that was asked for
   std::array<unsigned char, 4> md5_salt_{};
   bool scram_plus_ = false;  // the client chose SCRAM-SHA-256-PLUS
   std::unique_ptr<protocol::ScramServer> scram_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pool/pool_requester.h"
 #include "pool/worker.h"
 #include "protocol/sqlstate.h"
 
@@ -20,6 +21,9 @@ constexpr int kParallelLoginsMax = 10;
 /// Startup parameters remembered as accepted. A client may name any; beyond that they are asked for again.
 constexpr size_t kAcceptedParametersMax = 1000;
 
+/// A requester's server is not kept for long.
+constexpr int64_t kRequesterIdleUs = 60'000'000;
+
 /// Errors that will come again however often one tries: who waits is told at once.
 bool is_permanent(std::string_view state) {
   return state.substr(0, 2) == "28" || state.substr(0, 2) == "3D" || state.substr(0, 2) == "42";
@@ -28,11 +32,12 @@ bool is_permanent(std::string_view state) {
 }  // namespace
 
 Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseShare> database_share,
-           std::shared_ptr<UserShare> user_share)
+           std::shared_ptr<UserShare> user_share, PoolRequester* requester)
     : worker_(worker),
       database_(std::move(database)),
       database_share_(std::move(database_share)),
       user_share_(std::move(user_share)),
+      requester_(requester),
       statistics_(worker.shared().statistics.add_pool(database_share_->name, user_share_->name, worker.index())),
       timer_([](void* self) { static_cast<Pool*>(self)->launch(); }, this),
       unused_since_us_(worker.now_us()) {
@@ -59,10 +64,18 @@ void Pool::apply_settings() {
   limits_.max_db_connections = database_.max_db_connections.value_or(settings.max_db_connections);
   limits_.max_user_connections = user.max_user_connections.value_or(settings.max_user_connections);
   limits_.server_lifetime_us = database_.server_lifetime_us.value_or(settings.server_lifetime_us);
+  limits_.server_idle_timeout_us = settings.server_idle_timeout_us;
   limits_.query_timeout_us = user.query_timeout_us.value_or(settings.query_timeout_us);
   limits_.idle_transaction_timeout_us = user.idle_transaction_timeout_us.value_or(settings.idle_transaction_timeout_us);
   limits_.transaction_timeout_us = user.transaction_timeout_us.value_or(settings.transaction_timeout_us);
   limits_.client_idle_timeout_us = user.client_idle_timeout_us.value_or(settings.client_idle_timeout_us);
+  if (requester_ != nullptr) {
+    limits_.mode = PoolMode::transaction;
+    limits_.pool_size = 1;
+    limits_.min_pool_size = limits_.reserve_pool_size = 0;
+    limits_.max_db_connections = limits_.max_user_connections = 0;
+    limits_.server_idle_timeout_us = kRequesterIdleUs;
+  }
   statistics_->pool_mode.set(static_cast<uint64_t>(limits_.mode));
   launch();
 }
@@ -108,7 +121,9 @@ Server* Pool::take_idle() {
       server->close("server is idle in the middle of a message");
       continue;
     }
-    const bool stale = settings.server_check_delay_us > 0 && !settings.server_check_query.empty() &&
+    // A requester's own question is as good as a check.
+    const bool stale = requester_ == nullptr && settings.server_check_delay_us > 0 &&
+                       !settings.server_check_query.empty() &&
                        worker_.now_us() - server->idle_since_us() >= settings.server_check_delay_us;
     if (!stale) return server;
     // It comes back through server_free() if it answers, and then goes to whoever waits first.
@@ -187,6 +202,14 @@ void Pool::fail_waiting(const protocol::ProtocolError& error) {
   }
 }
 
+void Pool::learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys) {
+  const bool is_new = !learned_secret_ || learned_secret_->text != secret.text;
+  learned_secret_ = secret;
+  if (keys) learned_keys_ = std::move(keys);
+  // Servers that would not take the old one may take this one.
+  if (is_new && last_login_failed_) retry_at_us_ = 0;
+}
+
 const std::string* Pool::accepted_parameter(std::string_view key, std::string_view value) const {
   std::string name(key);
   name += '\0';
@@ -224,6 +247,7 @@ void Pool::server_login_failed(Server& server, const protocol::ProtocolError& er
   const bool passed_on = give_slots_back();
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
+  if (requester_ != nullptr) requester_->login_failed(error, is_permanent(error.sqlstate));
   if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
   if (!passed_on || for_waiting() > 0) launch();
 }
@@ -236,6 +260,7 @@ void Pool::server_free(Server& server) {
   if (servers_.size() > static_cast<size_t>(limits_.pool_size + limits_.reserve_pool_size)) {
     return server.close("pool is larger than its limit");
   }
+  if (requester_ != nullptr && requester_->wants_server()) return requester_->server_free(server);
   if (waiting_.empty()) {
     server.enter_idle();
     idle_.push_back(server);
@@ -258,6 +283,7 @@ void Pool::server_closed(Server& server, bool was_logging_in) {
   const bool passed_on = give_slots_back();
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
+  if (requester_ != nullptr) requester_->server_lost(server);
   if (servers_.empty()) unused_since_us_ = std::max(unused_since_us_, worker_.now_us());
   // It may have been the one that was being checked for somebody.
   serve_beyond_checks(nullptr);
@@ -269,8 +295,14 @@ bool Pool::may_shrink() const {
   return servers_.size() > static_cast<size_t>(limits_.min_pool_size);
 }
 
+void Pool::serve_requester() {
+  if (paused() || !requester_->wants_server()) return;
+  if (Server* server = take_idle()) return requester_->server_free(*server);
+  launch();
+}
+
 bool Pool::evict_idle() {
-  if (idle_.empty()) return false;
+  if (idle_.empty() || requester_ != nullptr) return false;
   idle_.front()->close("evicted: another pool needs the connection");
   return true;
 }
@@ -284,6 +316,7 @@ int Pool::size_limit(int64_t now_us) const {
 
 /// How many more servers would be of use now.
 size_t Pool::for_waiting() const {
+  if (requester_ != nullptr) return requester_->wants_server() && servers_.empty() ? 1 : 0;
   const size_t coming = static_cast<size_t>(logging_in_ + checking_);
   return waiting_.size() > coming ? waiting_.size() - coming : 0;
 }
@@ -318,6 +351,7 @@ void Pool::launch() {
 }
 
 bool Pool::take_slots() {
+  if (requester_ != nullptr) return true;
   if (for_waiting() == 0) return take_free_slots();
   if (!take_slot(database_share_->servers, limits_.max_db_connections, database_share_->server_waiters, true))
     return false;
@@ -355,6 +389,7 @@ bool Pool::take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_
 
 /// Returns whether another pool was waiting for them.
 bool Pool::give_slots_back() {
+  if (requester_ != nullptr) return false;
   database_share_->servers.give_back();
   user_share_->servers.give_back();
   const bool of_database = database_share_->server_waiters.wake_next();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,6 +19,7 @@
 
 namespace bezel::pool {
 
+class PoolRequester;
 class Worker;
 
 /// The settings of one pool: the user's before the database's before the global ones.
@@ -29,6 +31,7 @@ struct PoolLimits {
   int max_db_connections = 0;    ///< 0: none
   int max_user_connections = 0;  ///< 0: none
   int64_t server_lifetime_us = 0;
+  int64_t server_idle_timeout_us = 0;
   int64_t query_timeout_us = 0;
   int64_t idle_transaction_timeout_us = 0;
   int64_t transaction_timeout_us = 0;
@@ -42,7 +45,7 @@ struct PoolLimits {
 class Pool {
  public:
   Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseShare> database_share,
-       std::shared_ptr<UserShare> user_share);
+       std::shared_ptr<UserShare> user_share, PoolRequester* requester = nullptr);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -56,6 +59,13 @@ class Pool {
   UserShare& user_share() { return *user_share_; }
   const PoolLimits& limits() const { return limits_; }
   PoolStatistics& statistics() { return *statistics_; }
+  /// Who uses it instead of clients, mostly nobody (nullptr).
+  PoolRequester* requester() const { return requester_; }
+  /// What clients' logins have found out about the user of the servers, where auth_file does not have it: the secret,
+  /// and the keys that it has proved to have.
+  void learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys);
+  const std::optional<protocol::StoredSecret>& learned_secret() const { return learned_secret_; }
+  const std::optional<PassedKeys>& learned_keys() const { return learned_keys_; }
 
   // ---- Clients ----
 
@@ -87,6 +97,8 @@ class Pool {
   Server* first_server() const { return servers_.front(); }
   /// Opens what is missing: for those who wait, and for min_pool_size.
   void launch();
+  /// The requester has something for a server to do.
+  void serve_requester();
   /// Closes one idle server so that another pool can have its slot; false if there is none.
   bool evict_idle();
   /// Whether there are more servers than min_pool_size, so that an idle one may go.
@@ -135,6 +147,9 @@ class Pool {
   std::shared_ptr<DatabaseShare> database_share_;
   std::shared_ptr<UserShare> user_share_;
   PoolLimits limits_;
+  PoolRequester* const requester_;
+  std::optional<protocol::StoredSecret> learned_secret_;
+  std::optional<PassedKeys> learned_keys_;
   std::shared_ptr<PoolStatistics> statistics_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for callbacks that come later
 

@@ -6,6 +6,7 @@
 
 #include "pool/client.h"
 #include "pool/pool.h"
+#include "pool/pool_requester.h"
 #include "pool/printable.h"
 #include "pool/server_login.h"
 #include "pool/worker.h"
@@ -53,6 +54,7 @@ void Server::on_secured() {
 void Server::on_bytes(std::string_view bytes) {
   if (state_ == ServerState::closed) return;
   if (login_) return login_->on_bytes(bytes);
+  if (lent_) return pool_.requester()->server_answered(*this, bytes);
   in_relay_ = true;
   if (carry_.empty()) {
     const size_t used = relay(bytes);
@@ -359,6 +361,19 @@ void Server::run_check_query(std::string_view sql) {
   run_own_query(sql == "<empty>" ? std::string_view() : sql);
 }
 
+void Server::lend() {
+  set_state(ServerState::own_query);
+  lent_ = true;
+  Worker& worker = pool_.worker();
+  own_query_since_us_ = worker.now_us();
+  worker.timers().schedule_no_later(timer_, own_query_since_us_ + kOwnQueryTimeoutUs);
+}
+
+void Server::give_back() {
+  lent_ = false;
+  pool_.server_free(*this);
+}
+
 void Server::run_own_query(std::string_view sql) {
   set_state(ServerState::own_query);
   own_query_failed_ = false;
@@ -390,7 +405,7 @@ void Server::enter_idle() {
 
 int64_t Server::idle_deadline_us() const {
   int64_t deadline = TimerWheel::kNever;
-  const int64_t idle_us = pool_.worker().settings().server_idle_timeout_us;
+  const int64_t idle_us = pool_.limits().server_idle_timeout_us;
   if (idle_us > 0 && pool_.may_shrink()) deadline = idle_since_us_ + idle_us;
   const int64_t lifetime_us = pool_.limits().server_lifetime_us;
   if (lifetime_us > 0) deadline = std::min(deadline, connected_at_us_ + lifetime_us);

@@ -120,6 +120,9 @@ class Server final : public ByteStream::Events {
   // ---- For the pool ----
 
   void run_check_query(std::string_view sql);
+  /// The pool's requester has the connection for itself until it gives it back, with nothing left to be answered.
+  void lend();
+  void give_back();
   /// True once after a check query.
   bool end_check() { return std::exchange(checking_, false); }
   void mark_to_close() { close_when_free_ = true; }
@@ -218,6 +221,7 @@ class Server final : public ByteStream::Events {
   bool setting_parameters_ = false;  // the oldest query outstanding sets the client's parameters
   bool own_query_failed_ = false;
   bool checking_ = false;
+  bool lent_ = false;  // in state own_query
   bool reset_after_rollback_ = false;
   bool reset_after_cancel_ = false;
   bool close_when_free_ = false;

@@ -130,7 +130,7 @@ std::optional<protocol::StoredSecret> ServerLogin::secret() const {
   if (!database.password.empty()) return protocol::parse_secret(database.password);
   const auto& secrets = worker_.settings().secrets;
   const auto at = secrets.find(server_.pool_.user_name());
-  if (at == secrets.end()) return std::nullopt;
+  if (at == secrets.end()) return server_.pool_.learned_secret();
   return at->second;
 }
 
@@ -263,6 +263,9 @@ void ServerLogin::continue_scram(std::string_view challenge_text) {
   if (!challenge) return fail(scram_->failure());
   const auto known = secret();
   if (known && known->kind == protocol::SecretKind::plain) return derive(known->text, *challenge);
+  const auto& learned = server_.pool_.learned_keys();
+  if (learned && learned->salt == challenge->salt && learned->iterations == challenge->iterations)
+    return prove(learned->keys);
   if (const auto passed = server_.pool_.user_share().passed_keys()) {
     if (passed->salt == challenge->salt && passed->iterations == challenge->iterations) return prove(passed->keys);
     return fail(

@@ -53,8 +53,9 @@ struct DatabaseSettings {
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
   std::optional<int64_t> server_lifetime_us;
-  bool direct_tls = false;    ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
-  std::string connect_query;  ///< run on each new server connection before its first use
+  std::string auth_user, auth_query, auth_dbname;  ///< empty: the global ones
+  bool direct_tls = false;                         ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
+  std::string connect_query;                       ///< run on each new server connection before its first use
   /// Startup parameters of every server connection (client_encoding, datestyle, timezone, application_name).
   std::vector<std::pair<std::string, std::string>> server_parameters;
   bool operator==(const DatabaseSettings&) const = default;
@@ -89,6 +90,13 @@ struct Settings {
   std::string auth_file;
   std::string auth_hba_file, auth_ident_file;
   int auth_failure_limit = 30;  ///< failed logins of one address in a minute; 0: no limit
+  std::string auth_user;        ///< empty: only auth_file has users
+  std::string auth_query =
+      "SELECT rolname, CASE WHEN rolvaliduntil < pg_catalog.now() THEN NULL ELSE rolpassword END "
+      "FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin";
+  std::string auth_dbname;  ///< empty: the database that the client asks for
+  int64_t auth_query_cache_ttl_us = 30'000'000;
+  int64_t auth_query_stale_max_us = 3600'000'000;
   std::vector<std::string> admin_users, stats_users;
   int64_t client_login_timeout_us = 60'000'000;
 

@@ -66,6 +66,9 @@ Totals totals_of(const PoolStatistics& pool);
 struct WorkerStatistics {
   Counter clients, login_clients, accepted_clients, rejected_clients, failed_logins, throttled_logins, cancel_requests;
   Counter turns;
+  /// auth_query: questions that were put, and failed, on this worker; logins here that a cached secret served, and
+  /// those among them for which it was outdated, as no server could be asked.
+  Counter auth_queries, auth_query_failures, auth_cache_hits, auth_stale_answers;
 };
 
 /// All the statistics of the process. Any thread may call these.

@@ -38,14 +38,17 @@ Worker::Worker(int index, Runtime& runtime, Shared& shared, SettingsPtr settings
       settings_(std::move(settings)),
       timers_(runtime.now_us()),
       statements_(static_cast<uint64_t>(index), static_cast<uint64_t>(shared.worker_count)),
+      auth_connections_(std::make_unique<AuthConnections>(*this)),
       janitor_([](void* self) { static_cast<Worker*>(self)->janitor(); }, this) {
   timers_.schedule(janitor_, runtime.now_us());
 }
 
 Worker::~Worker() {
+  auth_connections_->stop();
   pending_.clear();  // whoever waits for an operation may be gone already
   close_everything({sqlstate::kAdminShutdown, "the pooler is shut down", "", ""});
   end_turn();
+  auth_connections_.reset();  // its pools go with it
 }
 
 uint64_t Worker::next_connection_id() {
@@ -139,6 +142,21 @@ Pool& Worker::pool_of(const DatabaseSettings& entry, const std::string& database
   return *pools_.emplace(std::move(key), std::move(pool)).first->second;
 }
 
+Pool& Worker::add_requester_pool(const std::string& key, const DatabaseSettings& entry, const std::string& database,
+                                 PoolRequester& requester) {
+  auto pool = std::make_unique<Pool>(*this, entry, shared_.directory.database(database),
+                                     shared_.directory.user(entry.user), &requester);
+  return *pools_.emplace(key, std::move(pool)).first->second;
+}
+
+void Worker::ask_for_secret(const AuthSource& source, const std::string& user) {
+  const int home = home_of(source.database, source.entry.user);
+  if (home == index_) return auth_connections_->ask(source, user);
+  runtime_.post(home, [&shared = shared_, home, source, user] {
+    shared.workers[static_cast<size_t>(home)]->auth_connections_->ask(source, user);
+  });
+}
+
 void Worker::warm_up_pools() {
   for (const auto& [name, entry] : settings_->databases) {
     const int minimum = entry.min_pool_size.value_or(settings_->min_pool_size);
@@ -155,8 +173,10 @@ void Worker::janitor() {
 }
 
 void Worker::end_unused_pools() {
+  auth_connections_->end_unused();
   std::erase_if(pools_, [this](const auto& entry) {
     const Pool& pool = *entry.second;
+    if (pool.requester() != nullptr) return false;
     if (pool.client_count() > 0 || pool.server_count() > 0) return false;
     if (database_entry(pool.database_name()) == nullptr) return true;
     // One that no server has ever let in, or that only "*" stands for, is not kept for its own sake.
@@ -279,7 +299,9 @@ void Worker::send_cancel(Server& server, std::function<void()> done) {
 void Worker::apply_settings(SettingsPtr settings) {
   settings_ = std::move(settings);
   for (auto& [key, pool] : pools_) {
-    if (const DatabaseSettings* entry = database_entry(pool->database_name())) {
+    if (pool->requester() != nullptr) {
+      // It has an entry of its own making, and gets the new one with the next question.
+    } else if (const DatabaseSettings* entry = database_entry(pool->database_name())) {
       const bool same_user = entry->user.empty() || entry->user == pool->user_name();
       if (same_user) pool->set_database(*entry);
       if (!same_user) pool->close_clients({sqlstate::kAdminShutdown, "database configuration changed", "", ""});

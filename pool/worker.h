@@ -10,6 +10,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "pool/auth_connection.h"
+#include "pool/auth_query.h"
 #include "pool/cancel.h"
 #include "pool/client.h"
 #include "pool/client_login.h"
@@ -35,6 +37,7 @@ struct Shared {
   Directory directory;
   StatisticsRegistry statistics;
   LoginThrottle throttle;
+  AuthCache auth_cache;
   ConsoleFactory* console = nullptr;
   int worker_count;
   /// Set once before the workers start; indexed by worker. For use in tasks posted to that worker.
@@ -97,6 +100,14 @@ class Worker {
   int home_of(std::string_view database, std::string_view user) const;
   /// The pool, made if need be. `database` is the name that clients use.
   Pool& pool_of(const DatabaseSettings& entry, const std::string& database, const std::string& user);
+  /// The pool of a requester, under a key of its own kind.
+  Pool& add_requester_pool(const std::string& key, const DatabaseSettings& entry, const std::string& database,
+                           PoolRequester& requester);
+  /// REQUIRES: it has no servers.
+  void remove_requester_pool(const std::string& key) { pools_.erase(key); }
+  /// Has a user's secret asked for, on the worker that has the connection to that source. REQUIRES: a flight in the
+  /// cache, which ends by this.
+  void ask_for_secret(const AuthSource& source, const std::string& user);
   /// The entry for a database name: its own, or "*"; nullptr if there is neither.
   const DatabaseSettings* database_entry(std::string_view name) const;
   const UserSettings* user_entry(std::string_view name) const;
@@ -163,6 +174,7 @@ class Worker {
   ParameterTable parameters_;
   StatementTable statements_;
   std::unordered_map<std::string, std::unique_ptr<Pool>> pools_;
+  std::unique_ptr<AuthConnections> auth_connections_;
   std::unordered_map<uint32_t, std::unique_ptr<Client>> clients_;  // by cancel PID
   std::unordered_map<CancelConnection*, std::unique_ptr<CancelConnection>> cancels_;
   uint64_t next_sequence_ = 0;

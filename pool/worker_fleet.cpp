@@ -17,6 +17,7 @@ void WorkerFleet::apply_settings(SettingsPtr settings) {
     const std::lock_guard lock(mutex_);
     settings_ = settings;
   }
+  shared_.auth_cache.forget_all();
   on_each_worker([settings](Worker& worker) { worker.apply_settings(settings); });
 }
 
@@ -111,6 +112,9 @@ std::string WorkerFleet::change_flags(const OperationRequest& request) {
     case Operation::enable:
       if (!share) return "a database is required";
       share->disabled.store(request.operation == Operation::disable);
+      return "";
+    case Operation::reconnect:
+      shared_.auth_cache.forget_all();
       return "";
     default:
       return "";

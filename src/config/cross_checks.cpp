@@ -35,6 +35,13 @@ void check_listening(const Settings& settings, Findings& findings) {
   }
 }
 
+/// Whether there may be users that auth_file does not have.
+bool asks_servers_for_users(const Settings& settings) {
+  if (!settings.auth_user.empty()) return true;
+  return std::any_of(settings.databases.begin(), settings.databases.end(),
+                     [](const auto& database) { return !database.second.auth_user.empty(); });
+}
+
 void check_login(const Settings& settings, Findings& findings) {
   if (settings.auth_type == AuthType::hba && settings.auth_hba_file.empty()) {
     findings.push_back({"auth_hba_file", "expected a file name, as auth_type is hba; found none"});
@@ -44,7 +51,7 @@ void check_login(const Settings& settings, Findings& findings) {
     findings.push_back({"auth_type", "cert needs TLS: client_tls_sslmode and client_tls_ca_file must be given too"});
   }
   if (settings.auth_type != AuthType::any) {
-    if (!settings.auth_file.empty()) return;
+    if (!settings.auth_file.empty() || asks_servers_for_users(settings)) return;
     const std::string type = format_value(settings, *find_setting("auth_type"));
     findings.push_back({"auth_file", fmt::format("expected a file name, as auth_type is {}; found none", type)});
     return;
@@ -103,6 +110,7 @@ void doubt_rules(const Settings& settings, Findings& findings) {
 
 void doubt_unknown_user(const Settings& settings, const std::string& key, const std::string& user, Findings& findings) {
   if (settings.auth_type == AuthType::any || settings.secrets.count(user) > 0) return;
+  if (asks_servers_for_users(settings)) return;
   findings.push_back({key, fmt::format("{} is not in auth_file and so cannot log in", user)});
 }
 
@@ -113,6 +121,21 @@ Findings contradictions(const Settings& settings) {
   check_listening(settings, findings);
   check_login(settings, findings);
   return findings;
+}
+
+/// `key` names what the three settings belong to: a database, or, if it is empty, all.
+void doubt_auth_query(const Settings& settings, const std::string& key, const std::string& user,
+                      const std::string& dbname, Findings& findings) {
+  if (!dbname.empty() && settings.databases.count(dbname) == 0 && settings.databases.count("*") == 0) {
+    findings.push_back(
+        {key + "auth_dbname", fmt::format("there is no database {}: nobody's secret can be asked for", dbname)});
+  }
+  const auto secret = settings.secrets.find(user);
+  if (user.empty() || (secret != settings.secrets.end() && secret->second.kind != protocol::SecretKind::scram_sha_256))
+    return;
+  findings.push_back(
+      {key + "auth_user",
+       fmt::format("auth_file has no password of {}, only a server that asks for none lets it in", user)});
 }
 
 Findings doubts(const Settings& settings) {
@@ -126,6 +149,9 @@ Findings doubts(const Settings& settings) {
   }
   doubt_databases(settings, findings);
   doubt_rules(settings, findings);
+  doubt_auth_query(settings, "", settings.auth_user, settings.auth_dbname, findings);
+  for (const auto& [name, database] : settings.databases)
+    doubt_auth_query(settings, database_key(name) + ".", database.auth_user, database.auth_dbname, findings);
   for (const std::string& user : settings.admin_users) doubt_unknown_user(settings, "admin_users", user, findings);
   for (const std::string& user : settings.stats_users) doubt_unknown_user(settings, "stats_users", user, findings);
   for (const auto& [name, user] : settings.users) doubt_unknown_user(settings, "users." + name, name, findings);

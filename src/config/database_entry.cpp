@@ -27,10 +27,7 @@ using pool::UserSettings;
 constexpr size_t kHostsMax = 64;
 
 /// Keywords that exist, here or elsewhere, and cannot be honoured: what to do instead.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kDatabaseAdvice = {{
-    {"auth_dbname", "is not supported: users come from auth_file"},
-    {"auth_query", "is not supported: users come from auth_file"},
-    {"auth_user", "is not supported: users come from auth_file"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kDatabaseAdvice = {{
     {"connect_timeout", "is the global setting server_connect_timeout here"},
     {"default_pool_size", "is called pool_size in a database"},
     {"fallback_application_name", "is called application_name here"},
@@ -203,6 +200,12 @@ class DatabaseReader {
       read_name(parameter, database_.user);
     } else if (parameter.key == "password") {
       read_password(parameter);
+    } else if (parameter.key == "auth_user") {
+      read_name(parameter, database_.auth_user);
+    } else if (parameter.key == "auth_dbname") {
+      read_auth_dbname(parameter);
+    } else if (parameter.key == "auth_query") {
+      read_query(parameter, database_.auth_query);
     } else if (parameter.key == "connect_query") {
       database_.connect_query = parameter.value;
     } else if (parameter.key == "load_balance_hosts") {
@@ -276,6 +279,24 @@ class DatabaseReader {
       return;
     }
     name = parameter.value;
+  }
+
+  /// By the rules of the global setting, but an empty one means nothing here.
+  void read_auth_dbname(const Parameter& parameter) {
+    pool::Settings read;
+    if (parameter.value.empty() || assign(read, *find_setting("auth_dbname"), parameter.value)) {
+      values_.fail(parameter, expected_found("the name of a database", parameter.value));
+      return;
+    }
+    database_.auth_dbname = parameter.value;
+  }
+
+  void read_query(const Parameter& parameter, std::string& query) {
+    if (parameter.value.empty() || parameter.value.find('\0') != std::string::npos) {
+      values_.fail(parameter, expected_found("a query", parameter.value));
+      return;
+    }
+    query = parameter.value;
   }
 
   void read_password(const Parameter& parameter) {
@@ -362,11 +383,12 @@ class DatabaseReader {
 }  // namespace
 
 bool is_own_database_keyword(std::string_view keyword) {
-  constexpr std::array<std::string_view, 11> kOwn = {
+  constexpr std::array<std::string_view, 14> kOwn = {
       "pool_size",       "min_pool_size",      "reserve_pool_size",
       "pool_mode",       "max_db_connections", "max_db_client_connections",
       "server_lifetime", "connect_query",      "datestyle",
-      "timezone",        "load_balance_hosts"};
+      "timezone",        "load_balance_hosts", "auth_user",
+      "auth_query",      "auth_dbname"};
   return std::find(kOwn.begin(), kOwn.end(), keyword) != kOwn.end();
 }
 
@@ -427,6 +449,9 @@ const std::vector<EntryKeyword>& database_keywords() {
        "The user of all server connections, whoever the client is; there is one pool then. Without one, each client "
        "logs in to the server as itself, and there is a pool for each user."},
       {"password", "The password of `user`. Without one: its secret in `auth_file`."},
+      {"auth_user", "As the global setting, for clients of this database."},
+      {"auth_query", "As the global setting, for clients of this database."},
+      {"auth_dbname", "As the global setting, for clients of this database."},
       {"pool_size", "As `default_pool_size`, for this database."},
       {"min_pool_size", "As the global setting, for this database."},
       {"reserve_pool_size", "As the global setting, for this database."},

@@ -76,6 +76,11 @@ bool is_address_list(std::string_view list) {
   }
 }
 
+/// The console is no database of a server.
+bool is_auth_dbname(std::string_view name) {
+  return name != "pgbouncer" && name != "bezel";
+}
+
 bool is_socket_dir(std::string_view dir) {
   return dir.empty() || (dir.front() == '/' && dir.size() <= kSocketDirBytesMax);
 }
@@ -98,6 +103,9 @@ std::vector<Setting> make_table() {
       {"application_name_add_host", pooling, at_runtime, BooleanKind{&Settings::application_name_add_host},
        "Appends the client's address and port to the `application_name` that it starts with, so that "
        "`pg_stat_activity` shows where a query comes from. A later `SET application_name` is left as it is."},
+      {"auth_dbname", login, at_runtime, TextKind{&Settings::auth_dbname, "the name of a database", is_auth_dbname},
+       "The entry of `databases:` that leads to the server, and the database there, on which `auth_query` is run. "
+       "Empty: the database that the client asks for. Can be set per database."},
       {"auth_failure_limit", login, at_runtime,
        IntegerKind{&Settings::auth_failure_limit, 0, pool::LoginThrottle::kLimitMax},
        "How many logins from one IP address may fail in a minute. When so many have failed, further ones from there "
@@ -108,8 +116,9 @@ std::vector<Setting> make_table() {
        "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
        "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier, "
        "such as `bezel hash` makes of a password that it asks for. The secrets serve to check clients and, where a "
-       "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`. It is read again at "
-       "each reload, and a line that cannot be read fails the reload."},
+       "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`, unless there is an "
+       "`auth_user`. It is read again when it changes, and at each reload; a line that cannot be read fails the "
+       "reload."},
       {"auth_hba_file", login, at_reload, FileKind{&Settings::auth_hba_file},
        "The rules for `auth_type: hba`, in the format of PostgreSQL's `pg_hba.conf`: "
        "[authentication.md](authentication.md#host-based-authentication) says what is supported. It is read again at "
@@ -117,14 +126,30 @@ std::vector<Setting> make_table() {
       {"auth_ident_file", login, at_reload, FileKind{&Settings::auth_ident_file},
        "The maps from names in certificates and of system users to users, in the format of PostgreSQL's "
        "`pg_ident.conf`, which rules of `auth_hba_file` use by `map=`. It is read again at each reload."},
+      {"auth_query", login, at_runtime, TextKind{&Settings::auth_query, "a query"},
+       "The query that finds the secret of a user that is not in `auth_file`, run by `auth_user`. `$1` is the user's "
+       "name. It answers with one row of two columns, the name and the secret; no row, or a row of NULLs: there is no "
+       "such user; a secret that is NULL: no password lets the user in. Names of one's own need their schema, as "
+       "`search_path` has none but PostgreSQL's. Can be set per database."},
+      {"auth_query_cache_ttl", login, at_runtime, seconds(&Settings::auth_query_cache_ttl_us),
+       "How long an answer of `auth_query` serves further logins of the user. A wrong password has it asked for again "
+       "at once. 0: each login asks."},
+      {"auth_query_stale_max", login, at_runtime, seconds(&Settings::auth_query_stale_max_us),
+       "How much longer than `auth_query_cache_ttl` an answer may serve logins while the server cannot be asked. 0: "
+       "not at all."},
       {"auth_type", login, at_runtime, ChoiceKind<AuthType>{&Settings::auth_type, kAuthTypes},
        "How clients prove who they are. `md5`: by an md5 challenge, and by SCRAM-SHA-256 for users whose secret is a "
        "SCRAM verifier. `scram-sha-256`: by SCRAM-SHA-256 only; the secret is a verifier or a plain password. "
        "Over TLS both offer SCRAM-SHA-256-PLUS too, which binds the login to the connection. "
-       "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`. `any`: "
+       "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`, or found by "
+       "`auth_query`. `any`: "
        "not at all, any name will do; every database must then have a `user`, and everybody is a console "
        "administrator. `cert`: by a TLS certificate of `client_tls_ca_file` whose common name is the user's. `hba`: by "
        "what the rules of `auth_hba_file` say. [authentication.md](authentication.md) explains them."},
+      {"auth_user", login, at_runtime, TextKind{&Settings::auth_user, "the name of a user"},
+       "The user that runs `auth_query`, so that the secrets of users need not be in `auth_file`; its own secret must "
+       "be there, unless the server lets it in without. Empty: there are no users but those in `auth_file`. Can be set "
+       "per database. See [users from the server](authentication-query.md)."},
       {"autodb_idle_timeout", timeouts, at_runtime, seconds(&Settings::autodb_idle_timeout_us),
        "A database that exists only because `*` stands in for its name is forgotten, with its statistics, when it has "
        "been unused for this long."},

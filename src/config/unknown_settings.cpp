@@ -11,11 +11,8 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 35> kAdvice = {{
-    {"auth_dbname", "is not supported: users come from auth_file"},
-    {"auth_ldap_options", "is not supported: users come from auth_file"},
-    {"auth_query", "is not supported: users come from auth_file"},
-    {"auth_user", "is not supported: users come from auth_file"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 32> kAdvice = {{
+    {"auth_ldap_options", "is not supported: users come from auth_file and auth_query"},
     {"conffile", "cannot be set: the configuration file is named on the command line"},
     {"database", "is called databases"},
     {"dns_zone_check_period", "is not supported: names are looked up again after dns_max_ttl"},

@@ -245,9 +245,10 @@ TEST_CASE("what a pool cannot honour is an error") {
   CHECK(error("connect_timeout=3") == "connect_timeout: is the global setting server_connect_timeout here");
   CHECK(error("reserve_pool=3") == "reserve_pool: is called reserve_pool_size");
   CHECK(error("pool_sise=3") == "pool_sise: unknown parameter; did you mean \"pool_size\"?");
+  CHECK(error("auth_dbname=pgbouncer") == "auth_dbname: expected the name of a database, found 'pgbouncer'");
   CHECK(error("colour=red") == "colour: unknown parameter");
   for (const char* text : {"passfile=x", "service=x", "hostaddr=::1", "sslrootcert=x", "sslcert=x", "krbsrvname=x",
-                           "keepalives=1", "replication=database", "fallback_application_name=x", "auth_user=x"}) {
+                           "keepalives=1", "replication=database", "fallback_application_name=x"}) {
     CAPTURE(text);
     CHECK(error(text).find("unknown") == std::string::npos);
     CHECK(error(text) != "not one error");

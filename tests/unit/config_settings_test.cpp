@@ -33,12 +33,12 @@ const Samples kNumber = {{{"1", "1"}, {"25", "25"}, {"1000000", "1000000"}}, {""
 const Samples kNames = {{{"", ""}, {"a", "a"}, {"a, b", "a,b"}}, {}};
 const Samples kText = {{{"", ""}, {"a:b", "a:b"}}, {}};
 const Samples kTlsModes = {{{"disable", "disable"},
-                    {"allow", "allow"},
-                    {"prefer", "prefer"},
-                    {"require", "require"},
-                    {"verify-ca", "verify-ca"},
-                    {"verify-full", "verify-full"}},
-                   {"", "on", "verify_ca", "no-verify"}};
+                            {"allow", "allow"},
+                            {"prefer", "prefer"},
+                            {"require", "require"},
+                            {"verify-ca", "verify-ca"},
+                            {"verify-full", "verify-full"}},
+                           {"", "on", "verify_ca", "no-verify"}};
 const Samples kFile = {{{"", ""}, {"/var/lib/x y", "/var/lib/x y"}}, {}};
 const Samples kQuery = {{{"", ""}, {"select 1", "select 1"}}, {}};
 
@@ -47,10 +47,14 @@ const std::map<std::string, Samples>& samples() {
   static const std::map<std::string, Samples> kSamples = {
       {"admin_users", kNames},
       {"application_name_add_host", kBoolean},
+      {"auth_dbname", {{{"", ""}, {"app", "app"}}, {"pgbouncer", "bezel"}}},
       {"auth_failure_limit", kLimit},
       {"auth_file", kFile},
       {"auth_hba_file", kFile},
       {"auth_ident_file", kFile},
+      {"auth_query", kQuery},
+      {"auth_query_cache_ttl", kSeconds},
+      {"auth_query_stale_max", kSeconds},
       {"auth_type",
        {{{"trust", "trust"},
          {"any", "any"},
@@ -60,6 +64,7 @@ const std::map<std::string, Samples>& samples() {
          {"cert", "cert"},
          {"hba", "hba"}},
         {"", "scram", "MD5", "pam", "peer", "reject"}}},
+      {"auth_user", {{{"", ""}, {"asker", "asker"}}, {}}},
       {"autodb_idle_timeout", kSeconds},
       {"batched_sends",
        {{{"auto", "auto"}, {"io_uring", "io_uring"}, {"aio", "aio"}, {"off", "off"}}, {"", "1", "yes", "automatic"}}},
@@ -335,8 +340,7 @@ TEST_CASE("settings that need a restart are named and kept") {
 }
 
 TEST_CASE("names from PgBouncer get advice rather than a guess") {
-  for (const char* name :
-       {"so_reuseport", "pkt_buf", "auth_query", "peer_id", "syslog", "user", "conffile"}) {
+  for (const char* name : {"so_reuseport", "pkt_buf", "auth_ldap_options", "peer_id", "syslog", "user", "conffile"}) {
     CAPTURE(name);
     CHECK(unknown_setting_message(name).find("unknown") == std::string::npos);
     CHECK(find_setting(name) == nullptr);

@@ -32,6 +32,7 @@ class FakeStream final : public ByteStream {
   std::unique_ptr<DetachedStream> detach() override { return nullptr; }
   StreamEnds ends() const override { return its_ends; }
   void start_tls(const TlsStart&) override {}
+  bool is_local() const override { return its_ends.peer_address == "unix"; }
   const TlsFacts* tls_facts() const override { return facts ? &*facts : nullptr; }
   void release() override {}
 
