@@ -42,6 +42,15 @@ bool asks_servers_for_users(const Settings& settings) {
                      [](const auto& database) { return !database.second.auth_user.empty(); });
 }
 
+void check_direct_tls(const Settings& settings, Findings& findings) {
+  if (settings.server_tls_sslmode >= pool::TlsMode::require) return;
+  for (const auto& [name, database] : settings.databases) {
+    if (!database.direct_tls) continue;
+    findings.push_back({database_key(name) + ".sslnegotiation",
+                        "direct needs a server_tls_sslmode of require, verify-ca or verify-full"});
+  }
+}
+
 void check_login(const Settings& settings, Findings& findings) {
   if (settings.auth_type == AuthType::hba && settings.auth_hba_file.empty()) {
     findings.push_back({"auth_hba_file", "expected a file name, as auth_type is hba; found none"});
@@ -120,6 +129,7 @@ Findings contradictions(const Settings& settings) {
   Findings findings;
   check_listening(settings, findings);
   check_login(settings, findings);
+  check_direct_tls(settings, findings);
   return findings;
 }
 

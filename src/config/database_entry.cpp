@@ -60,7 +60,7 @@ struct HarmlessValues {
   std::string_view reason;
 };
 constexpr std::array<HarmlessValues, 3> kHarmlessValues = {{
-    {"sslmode", {"disable", "allow", "prefer"}, "servers are reached without TLS"},
+    {"sslmode", {"disable", "allow", "prefer"}, "the servers' TLS is the same for all databases, server_tls_sslmode"},
     {"gssencmode", {"disable", "prefer", "prefer"}, "servers are reached without GSSAPI"},
     {"target_session_attrs", {"any", "any", "any"}, "servers are not told apart"},
 }};
@@ -212,6 +212,8 @@ class DatabaseReader {
       read_load_balance(parameter);
     } else if (parameter.key == "channel_binding") {
       read_channel_binding(parameter);
+    } else if (parameter.key == "sslnegotiation") {
+      read_negotiation(parameter);
     } else {
       return false;
     }
@@ -317,6 +319,13 @@ class DatabaseReader {
     }
   }
 
+  void read_negotiation(const Parameter& parameter) {
+    if (parameter.value != "postgres" && parameter.value != "direct") {
+      return values_.fail(parameter, expected_found("postgres or direct", parameter.value));
+    }
+    database_.direct_tls = parameter.value == "direct";
+  }
+
   void read_channel_binding(const Parameter& parameter) {
     if (parameter.value == "disable") {
       database_.channel_binding = ChannelBindingMode::disable;
@@ -383,12 +392,12 @@ class DatabaseReader {
 }  // namespace
 
 bool is_own_database_keyword(std::string_view keyword) {
-  constexpr std::array<std::string_view, 14> kOwn = {
+  constexpr std::array<std::string_view, 15> kOwn = {
       "pool_size",       "min_pool_size",      "reserve_pool_size",
       "pool_mode",       "max_db_connections", "max_db_client_connections",
       "server_lifetime", "connect_query",      "datestyle",
       "timezone",        "load_balance_hosts", "auth_user",
-      "auth_query",      "auth_dbname"};
+      "auth_query",      "auth_dbname",        "sslnegotiation"};
   return std::find(kOwn.begin(), kOwn.end(), keyword) != kOwn.end();
 }
 
@@ -469,12 +478,18 @@ const std::vector<EntryKeyword>& database_keywords() {
        "Further startup parameters of the server connections, as `-c name=value` or `--name=value`, with spaces "
        "between "
        "them."},
-      {"sslmode", "libpq's. Only `disable`, `allow` and `prefer` are accepted: servers are reached without TLS."},
+      {"sslmode",
+       "libpq's. Only `disable`, `allow` and `prefer` are accepted, and mean nothing: `server_tls_sslmode` holds for "
+       "all."},
       {"gssencmode", "libpq's. Only `disable` and `prefer` are accepted."},
       {"channel_binding",
        "libpq's. Whether logins to the server are bound to their TLS connections (SCRAM-SHA-256-PLUS), so that nobody "
        "in the middle can pass them on: `prefer` (the default): where the server offers it; `require`: a server that "
        "does not is not logged in to; `disable`: never."},
+      {"sslnegotiation",
+       "libpq's. `direct`: TLS from the first byte (PostgreSQL 17), which saves a round trip; `server_tls_sslmode` "
+       "must "
+       "be `require` or stricter. `postgres` (the default): after a request."},
       {"target_session_attrs", "libpq's. Only `any` is accepted."},
   };
   return kKeywords;

@@ -342,6 +342,47 @@ TEST_CASE("the pooler's certificate is its login to a server") {
   tls_server().set_hba("");
 }
 
+TEST_CASE("a server by TLS from the first byte, as PostgreSQL 17 takes it") {
+  SSL_CTX* const context = SSL_CTX_new(TLS_server_method());
+  SSL_CTX_use_certificate_chain_file(context, local_certificate().certificate.c_str());
+  SSL_CTX_use_PrivateKey_file(context, local_certificate().key.c_str(), SSL_FILETYPE_PEM);
+  SSL_CTX_set_alpn_select_cb(
+      context,
+      [](SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered, unsigned, void*) {
+        *size = *offered;
+        *chosen = offered + 1;
+        return SSL_TLSEXT_ERR_OK;
+      },
+      nullptr);
+  FakeServer server([&](RawClient& peer) {
+    SSL* const ssl = SSL_new(context);
+    SSL_set_fd(ssl, peer.fd());
+    const unsigned char* protocol = nullptr;
+    unsigned int size = 0;
+    char startup[1000];
+    if (SSL_accept(ssl) == 1 && SSL_read(ssl, startup, sizeof startup) > 8) {
+      SSL_get0_alpn_selected(ssl, &protocol, &size);
+      const std::string greeting = FakeServer::greeting();
+      if (std::string(reinterpret_cast<const char*>(protocol), size) == "postgresql") {
+        SSL_write(ssl, greeting.data(), static_cast<int>(greeting.size()));
+        SSL_read(ssl, startup, sizeof startup);
+      }
+    }
+    SSL_free(ssl);
+  });
+  Configuration configuration = server_tls("verify-full");
+  configuration.databases = {{"app", server.database("sslnegotiation=direct")}};
+  {
+    BezelProcess bezel(configuration);
+    PgConnection client(bezel.conninfo());
+    CHECK(client.connected());
+    CHECK(bezel.show("SERVERS", "tls", "database", "app").substr(0, 7) == "TLSv1.3");
+  }
+  configuration.settings["server_tls_sslmode"] = "prefer";
+  CHECK_THROWS(BezelProcess(configuration));
+  SSL_CTX_free(context);
+}
+
 TEST_CASE("cancel requests take the servers' TLS settings") {
   BezelProcess bezel(server_tls("verify-full"));
   PgConnection client = bezel.connect();
@@ -412,4 +453,60 @@ TEST_CASE("hostile answers to SSLRequest") {
     CHECK(bezel.log().find(hostile.said) != std::string::npos);
     CHECK(bezel.log().find("Pretend") == std::string::npos);
   }
+}
+
+TEST_CASE("logins are bound to their connections: libpq to Bezel, and Bezel to PostgreSQL") {
+  Configuration configuration = client_tls("require");
+  for (const auto& [key, value] : server_tls("verify-full").settings) configuration.settings[key] = value;
+  configuration.databases = {{"app", database_at(tls_server(), "channel_binding=require")}};
+  for (const char* secret : {"\"app\" \"app-secret\"\n", ""}) {
+    // A plain password; or the verifier, and the keys of the client's own login.
+    configuration.userlist =
+        *secret != '\0' ? std::string(secret) : "\"app\" \"" + tls_server().stored_secret("app") + "\"\n";
+    BezelProcess bezel(configuration);
+    PgConnection client(with(bezel, verify_full() + " channel_binding=require"));
+    INFO(client.error());
+    REQUIRE(client.connected());
+    CHECK(client.value("SELECT 1") == "1");
+  }
+  // What cannot be bound is not let pass: a database without TLS asks for it in vain.
+  configuration.databases = {{"app", database_at(PostgresServer::shared(), "channel_binding=require")}};
+  configuration.settings["server_tls_sslmode"] = "prefer";
+  configuration.userlist = "\"app\" \"app-secret\"\n";
+  BezelProcess bezel(configuration);
+  PgConnection client(with(bezel, verify_full()));
+  CHECK_FALSE(client.connected());
+  CHECK(bezel.log().find("channel binding is required") != std::string::npos);
+}
+
+TEST_CASE("a certificate is a login, by auth_type cert and by a rule with a map") {
+  CertificateAuthority clients("Clients");
+  const auto identity = [&](const std::string& name) {
+    const Certificate one = clients.issue(name, name);
+    return "sslmode=require sslcert=" + one.certificate + " sslkey=" + one.key;
+  };
+  Configuration configuration = client_tls("verify-full");
+  configuration.settings["client_tls_ca_file"] = clients.certificate();
+  configuration.databases = {{"app", database_at(PostgresServer::shared(), "user=app password=app-secret")}};
+  const auto error_of = [](const BezelProcess& bezel, const std::string& further) {
+    PgConnection client(bezel.conninfo(further, "app", "wrong"));
+    return client.connected() && client.value("SELECT 1") == "1" ? std::string() : client.error();
+  };
+  configuration.settings["auth_type"] = "cert";
+  {
+    BezelProcess bezel(configuration);
+    CHECK(error_of(bezel, identity("app")) == "");
+    CHECK(error_of(bezel, identity("stranger")).find("certificate authentication failed for user \"app\"") !=
+          std::string::npos);
+  }
+  const TemporaryFolder rules;
+  configuration.settings["auth_type"] = "hba";
+  configuration.settings["client_tls_sslmode"] = "prefer";
+  configuration.settings["auth_hba_file"] =
+      rules.write("hba", "hostssl all all 127.0.0.0/8 cert map=people\nhostnossl all all 127.0.0.0/8 reject\n");
+  configuration.settings["auth_ident_file"] = rules.write("ident", "people /^(.*)-person$ \\1\n");
+  BezelProcess bezel(configuration);
+  CHECK(error_of(bezel, identity("app-person")) == "");
+  CHECK(error_of(bezel, identity("app")) != "");
+  CHECK(error_of(bezel, "sslmode=disable").find("rejects connection") != std::string::npos);
 }

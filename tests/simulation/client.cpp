@@ -102,7 +102,8 @@ void SimulatedClient::start() {
   slow_reader_ = !bytewise && random.chance(15);
   if (slow_reader_) connection_->set_window(static_cast<size_t>(random.between(500, 8000)));
   world_.after(kPatienceUs, World::kNobody, [this] { patience(); });
-  if (random.chance(20)) {
+  // Whose stream has TLS facts is encrypted already.
+  if (random.chance(20) && !world_.scenario().tls_facts) {
     stage_ = Stage::ssl;
     std::string request;
     protocol::append_ssl_request(request);

@@ -237,7 +237,8 @@ TEST_CASE("a database's bad values") {
 
 TEST_CASE("what a pool cannot honour is an error") {
   CHECK(error("sslmode=require") ==
-        "sslmode: expected disable, allow or prefer (servers are reached without TLS), found 'require'");
+        "sslmode: expected disable, allow or prefer (the servers' TLS is the same for all databases, "
+        "server_tls_sslmode), found 'require'");
   CHECK(error("gssencmode=require") ==
         "gssencmode: expected disable or prefer (servers are reached without GSSAPI), found 'require'");
   CHECK(error("target_session_attrs=primary") ==
@@ -264,6 +265,7 @@ TEST_CASE("every keyword that is documented for databases is honoured, and libpq
                                                      {"sslmode", "disable"},
                                                      {"gssencmode", "disable"},
                                                      {"channel_binding", "disable"},
+                                                     {"sslnegotiation", "direct"},
                                                      {"password", "p"},
                                                      {"server_lifetime", "1"},
                                                      {"target_session_attrs", "any"}};

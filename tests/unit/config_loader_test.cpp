@@ -160,7 +160,8 @@ TEST_CASE("each error has its file, line, key, and what was expected") {
   CHECK(errors("databases:\n  a: {host: []}") ==
         Texts{"bezel.yaml:3: databases.a.host: expected a text or a list; found an empty list"});
   CHECK(errors("databases:\n  a: host=x sslmode=verify-full") ==
-        Texts{"bezel.yaml:3: databases.a.sslmode: expected disable, allow or prefer (servers are reached without TLS), "
+        Texts{"bezel.yaml:3: databases.a.sslmode: expected disable, allow or prefer (the servers' TLS is the same for "
+              "all databases, server_tls_sslmode), "
               "found "
               "'verify-full'"});
   CHECK(errors("users:\n  alice:\n    pool_size: 0") ==
