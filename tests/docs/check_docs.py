@@ -129,6 +129,14 @@ class Documents(unittest.TestCase):
         self.check_each(problems_of)
 
 
+def certificate(folder: Path) -> dict[str, str]:
+    """What stands in a certificate's file, and in its key's."""
+    names = [folder / "made.crt", folder / "made.key"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+                    "-subj", "/CN=example", "-out", names[0], "-keyout", names[1]], check=True, capture_output=True, timeout=60)
+    return {name.suffix: name.read_text() for name in names}
+
+
 class Examples(unittest.TestCase):
     """Each example must be a configuration that Bezel takes; what an excerpt leaves off is filled in."""
 
@@ -136,8 +144,10 @@ class Examples(unittest.TestCase):
         folder.mkdir()
         text = text.replace("/etc/", f"{folder}/etc/")
         given = re.findall(r"^([\w%]+):", text, re.MULTILINE)
-        files = re.findall(r"[\w./-]+\.(?:yaml|txt|conf)\b", "\n".join(re.findall(r"^[^#]*", text, re.MULTILINE)))
+        files = re.findall(r"[\w./-]+\.(?:yaml|txt|conf|crt|key)\b", "\n".join(re.findall(r"^[^#]*", text, re.MULTILINE)))
         contents = {".yaml": "{}\n", ".txt": '"app" "secret"\n', ".conf": "# nothing\n"}
+        if any(name.endswith(".key") for name in files):
+            contents |= certificate(folder)
         for name in files:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
