@@ -135,7 +135,8 @@ TEST_CASE("files that are wrong are errors of the configuration, and a reload ke
                                    {"client_tls_ecdhcurve", "no-such-curve"},
                                    {"client_tls_dheparams", "/nonexistent"},
                                    {"client_tls_ca_file", "/nonexistent"}}) {
-    CAPTURE(key);
+    const std::string setting = key;  // a lambda of the macro's may not have the binding itself
+    CAPTURE(setting);
     Configuration wrong = client_tls("require");
     wrong.settings[key] = value;
     std::string said;

@@ -108,12 +108,12 @@ TEST_CASE("net: what is written at the end of a turn leaves with it") {
 }
 
 TEST_CASE("net: streams that keep writing to each other at the end of a turn do not stop the loop") {
+  int left = 100;  // outlives the loops, whose last turn looks at it
   TestLoops loops(1);
   auto first = std::make_shared<RecordedStream>();
   auto second = std::make_shared<RecordedStream>();
   const int first_end = loops.pair(0, first);
   const int second_end = loops.pair(0, second);
-  int left = 100;
   loops.on(0, [&] {
     loops.client().end_of_turn_hook = [&] {
       if (left-- > 0) (left % 2 == 0 ? first : second)->stream->write_copy("x");
