@@ -1,23 +1,59 @@
 #include "protocol/scram_hash.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <openssl/sha.h>
 
 #include <stdexcept>
 
 namespace bezel::protocol {
 
+namespace {
+
+/// A thread's own HMAC-SHA-256, made once: OpenSSL 3 looks its algorithms up by name each time, which takes longer than
+/// a hash of a login's few bytes.
+class Hmac {
+ public:
+  Hmac() {
+    EVP_MAC* const algorithm = EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_HMAC, nullptr);
+    context_ = algorithm != nullptr ? EVP_MAC_CTX_new(algorithm) : nullptr;
+    EVP_MAC_free(algorithm);
+    char digest[] = "SHA256";
+    const OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                                     OSSL_PARAM_construct_end()};
+    if (context_ == nullptr || EVP_MAC_CTX_set_params(context_, parameters) != 1) {
+      EVP_MAC_CTX_free(context_);
+      throw std::runtime_error("HMAC-SHA-256 is not available");
+    }
+  }
+  Hmac(const Hmac&) = delete;
+  Hmac& operator=(const Hmac&) = delete;
+  ~Hmac() { EVP_MAC_CTX_free(context_); }
+
+  bool run(std::string_view key, std::string_view text, ScramKey& result) {
+    // A null key means "the key of before" to OpenSSL, which an empty view must not say.
+    const char* const key_data = key.empty() ? "" : key.data();
+    size_t size = 0;
+    return EVP_MAC_init(context_, reinterpret_cast<const unsigned char*>(key_data), key.size(), nullptr) == 1 &&
+           EVP_MAC_update(context_, reinterpret_cast<const unsigned char*>(text.data()), text.size()) == 1 &&
+           EVP_MAC_final(context_, result.data(), &size, result.size()) == 1 && size == result.size();
+  }
+
+ private:
+  EVP_MAC_CTX* context_ = nullptr;
+};
+
+}  // namespace
+
 ScramKey scram_hmac(std::string_view key, std::string_view text) {
+  thread_local Hmac hmac;
   ScramKey result;
-  unsigned int size = 0;
-  // A null key means "the key of before" to OpenSSL, which an empty view must not say.
-  const char* key_data = key.empty() ? "" : key.data();
-  const unsigned char* done =
-      HMAC(EVP_sha256(), key_data, static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-           text.size(), result.data(), &size);
-  if (done == nullptr || size != result.size()) throw std::runtime_error("HMAC-SHA-256 failed");
+  if (!hmac.run(key, text, result)) throw std::runtime_error("HMAC-SHA-256 failed");
+  // The context would keep what the key was made into until its next use.
+  ScramKey erased;
+  hmac.run({}, {}, erased);
   return result;
 }
 
