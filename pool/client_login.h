@@ -86,7 +86,7 @@ class ClientLogin {
   };
 
   void first_packet();
-  /// A request for encryption: true where it was granted.
+  /// Grants it, or says that there is none.
   void encryption_requested(protocol::FirstPacketResult::Kind kind);
   void start_tls(bool direct);
   bool may_use_tls() const;

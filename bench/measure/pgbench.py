@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measure.poolers import DATABASE, PASSWORD, USER, Contender
-from measure.processes import ChildFailed, Cost, cost_of
+from measure.processes import Child, ChildFailed, Cost, cost_of
 from measure.workplace import Workplace
 
 # The share of transactions whose latency is logged: thousands a run, and little work for pgbench.
@@ -37,6 +37,14 @@ def workload(mode: str) -> list[str]:
     return ["-b", "select-only", "-M", mode]
 
 
+def start(place: Workplace, target: Contender, options: list[str | Path], clients: int, seconds: int, log: Path) -> Child:
+    """pgbench with its progress on the pipe `stderr` and its summary in `log`."""
+    argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
+            "-T", seconds, "-P", 1, *options, DATABASE]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return place.children.start("pgbench", argv, log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+
+
 def run(place: Workplace, target: Contender, options: list[str], clients: int, seconds: int, latencies: bool = True) -> dict:
     """Runs pgbench for some seconds. The first second, and with it logins and the filling of the pool, does not count.
 
@@ -45,13 +53,10 @@ def run(place: Workplace, target: Contender, options: list[str], clients: int, s
     """
     log = place.path("pgbench.log")
     prefix = place.path("latency")
-    argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
-            "-T", seconds, "-P", 1, "--progress-timestamp", *options]
+    further = ["--progress-timestamp", *options]
     if latencies:
-        argv += ["-l", f"--log-prefix={prefix}", f"--sampling-rate={_LOG_SHARE}"]
-    argv.append(DATABASE)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    child = place.children.start("pgbench", argv, log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+        further += ["-l", f"--log-prefix={prefix}", f"--sampling-rate={_LOG_SHARE}"]
+    child = start(place, target, further, clients, seconds, log)
     try:
         progress, messages = _follow(child.popen, target.pid, time.monotonic() + seconds + _GRACE_S)
     finally:

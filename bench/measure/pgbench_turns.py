@@ -14,7 +14,7 @@ import time
 
 from measure import pgbench, results
 from measure.pgbench_rounds import can_run, rotated, start_all
-from measure.poolers import DATABASE, DIRECT, PASSWORD, USER, Contender, Setup, poolers_of, stop
+from measure.poolers import DIRECT, Contender, Setup, poolers_of, stop
 from measure.postgres import PrivatePostgres
 from measure.processes import Child, ChildFailed, cost_of
 from measure.workplace import Workplace
@@ -24,6 +24,8 @@ TURN_S = 0.4
 _QUIET_S = 0.02
 _QUIET_MAX_S = 2.0
 _READY_MAX_S = 60
+# finish() ends a run long before.
+_RUN_MAX_S = 3600
 _TOTAL = re.compile(r"number of transactions actually processed: (\d+)")
 
 
@@ -36,10 +38,7 @@ class Load:
         self._log = place.path(f"load.{target.name}.log")
         self._log.unlink(missing_ok=True)
         self._before = cost_of(target.pid)
-        argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
-                "-T", 3600, "-P", 1, *pgbench.workload(mode), DATABASE]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        self._child: Child = place.children.start("pgbench", argv, self._log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+        self._child: Child = pgbench.start(place, target, pgbench.workload(mode), clients, _RUN_MAX_S, self._log)
         try:
             self._wait_for_progress()
         finally:

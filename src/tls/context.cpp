@@ -15,14 +15,13 @@ namespace {
 
 struct Version {
   std::string_view name;
-  int number;
   uint64_t off;
 };
 // SSL 3 and older are not offered by anything that this is built with.
-constexpr std::array<Version, 4> kVersions = {{{"tlsv1.0", TLS1_VERSION, SSL_OP_NO_TLSv1},
-                                               {"tlsv1.1", TLS1_1_VERSION, SSL_OP_NO_TLSv1_1},
-                                               {"tlsv1.2", TLS1_2_VERSION, SSL_OP_NO_TLSv1_2},
-                                               {"tlsv1.3", TLS1_3_VERSION, SSL_OP_NO_TLSv1_3}}};
+constexpr std::array<Version, 4> kVersions = {{{"tlsv1.0", SSL_OP_NO_TLSv1},
+                                               {"tlsv1.1", SSL_OP_NO_TLSv1_1},
+                                               {"tlsv1.2", SSL_OP_NO_TLSv1_2},
+                                               {"tlsv1.3", SSL_OP_NO_TLSv1_3}}};
 constexpr uint64_t kAllOff = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2 | SSL_OP_NO_TLSv1_3;
 constexpr uint64_t kOldOff = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1;
 
