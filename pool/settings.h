@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "pool/host_address.h"
 #include "pool/tls.h"
+#include "pool/upstream_settings.h"
 #include "protocol/secret.h"
 
 namespace bezel::pool {
@@ -34,12 +36,9 @@ enum class LoadBalanceHosts : uint8_t { round_robin, disable };
 /// where both sides can, or else not at all.
 enum class ChannelBindingMode : uint8_t { disable, prefer, require };
 
-/// One place where a PostgreSQL server may be reached. A host that begins with '/' is a directory of Unix sockets.
-struct HostAddress {
-  std::string host;
-  uint16_t port = 5432;
-  bool operator==(const HostAddress&) const = default;
-};
+/// libpq's target_session_attrs: which servers of an upstream a database's connections may go to. A server says itself
+/// what it is.
+enum class TargetSessionAttrs : uint8_t { any, read_write, read_only, primary, standby, prefer_standby };
 
 /// One entry of `databases:`. An absent value means: the global setting holds.
 struct DatabaseSettings {
@@ -47,8 +46,11 @@ struct DatabaseSettings {
   std::string dbname;              ///< its name on the server; empty: the name that the client asked for
   std::vector<HostAddress> hosts;  ///< at least one
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
-  std::string user;      ///< forced user of server connections; empty: the client's own
-  std::string password;  ///< the forced user's password; empty: its secret from auth_file
+  std::optional<UpstreamSettings> upstream;  ///< nothing: `hosts` are all the same to it
+  TargetSessionAttrs target_session_attrs = TargetSessionAttrs::any;
+  int64_t replica_lag_bytes_max = 0;  ///< standby, prefer_standby: replicas further behind get nobody; 0: no limit
+  std::string user;                   ///< forced user of server connections; empty: the client's own
+  std::string password;               ///< the forced user's password; empty: its secret from auth_file
   ChannelBindingMode channel_binding = ChannelBindingMode::prefer;
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
