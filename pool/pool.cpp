@@ -29,6 +29,9 @@ bool is_permanent(std::string_view state) {
   return state.substr(0, 2) == "28" || state.substr(0, 2) == "3D" || state.substr(0, 2) == "42";
 }
 
+/// Why a connection ends whose server is not, or not any more, what the database asks for.
+constexpr std::string_view kNotServing = "the upstream leads to another server now";
+
 }  // namespace
 
 Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseShare> database_share,
@@ -41,6 +44,7 @@ Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseSh
       statistics_(worker.shared().statistics.add_pool(database_share_->name, user_share_->name, worker.index())),
       timer_([](void* self) { static_cast<Pool*>(self)->launch(); }, this),
       unused_since_us_(worker.now_us()) {
+  if (database_.upstream) upstream_ = worker.shared().upstreams.of(*database_.upstream);
   apply_settings();
 }
 
@@ -82,12 +86,14 @@ void Pool::apply_settings() {
 
 void Pool::set_database(const DatabaseSettings& database) {
   if (database == database_) return;
-  const bool other_servers = database.hosts != database_.hosts || database.dbname != database_.dbname ||
-                             database.password != database_.password ||
+  const bool other_servers = database.hosts != database_.hosts || database.upstream != database_.upstream ||
+                             database.target_session_attrs != database_.target_session_attrs ||
+                             database.dbname != database_.dbname || database.password != database_.password ||
                              database.server_parameters != database_.server_parameters ||
                              database.connect_query != database_.connect_query;
   database_ = database;
   if (!other_servers) return;
+  upstream_ = database_.upstream ? worker_.shared().upstreams.of(*database_.upstream) : nullptr;
   retry_at_us_ = 0;
   defaults_ = {};
   accepted_parameters_.clear();
@@ -108,6 +114,16 @@ void Pool::remove_client() {
   if (clients_ == 0) unused_since_us_ = worker_.now_us();
 }
 
+bool Pool::must_check(const Server& server) const {
+  // A requester's own question is as good as a check.
+  const Settings& settings = worker_.settings();
+  if (requester_ != nullptr || settings.server_check_query.empty()) return false;
+  // Another connection to the same server has just been lost.
+  if (upstream_ && upstream_->changing()) return true;
+  return settings.server_check_delay_us > 0 &&
+         worker_.now_us() - server.idle_since_us() >= settings.server_check_delay_us;
+}
+
 Server* Pool::take_idle() {
   const Settings& settings = worker_.settings();
   while (!idle_.empty()) {
@@ -121,11 +137,7 @@ Server* Pool::take_idle() {
       server->close("server is idle in the middle of a message");
       continue;
     }
-    // A requester's own question is as good as a check.
-    const bool stale = requester_ == nullptr && settings.server_check_delay_us > 0 &&
-                       !settings.server_check_query.empty() &&
-                       worker_.now_us() - server->idle_since_us() >= settings.server_check_delay_us;
-    if (!stale) return server;
+    if (!must_check(*server)) return server;
     // It comes back through server_free() if it answers, and then goes to whoever waits first.
     checking_++;
     server->run_check_query(settings.server_check_query);
@@ -135,7 +147,7 @@ Server* Pool::take_idle() {
 }
 
 bool Pool::acquire(Client& client) {
-  if (waiting_.empty() && !paused()) {
+  if (waiting_.empty() && !on_hold()) {
     if (Server* server = take_idle()) {
       assign(client, *server);
       return true;
@@ -148,6 +160,7 @@ bool Pool::acquire(Client& client) {
   }
   waiting_.push_back(client);
   statistics_->client_waits.add(1);
+  if (upstream_ && upstream_->changing()) upstream_->count(Upstream::Outcome::held);
   client.began_to_wait();
   count_clients();
   if (serve_beyond_checks(&client)) return true;
@@ -158,7 +171,7 @@ bool Pool::acquire(Client& client) {
 /// Those who wait already wait for servers that are being checked: another idle one is for the next of them. Returns
 /// whether `newcomer` got one; the others go on at once.
 bool Pool::serve_beyond_checks(const Client* newcomer) {
-  while (!paused() && !idle_.empty() && waiting_.size() > static_cast<size_t>(checking_)) {
+  while (!on_hold() && !idle_.empty() && waiting_.size() > static_cast<size_t>(checking_)) {
     Server* server = take_idle();
     if (server == nullptr) continue;
     Client& first = *waiting_.front();
@@ -229,8 +242,14 @@ void Pool::accept_parameter(std::string_view key, std::string_view value, std::s
 // ---- Servers
 // -----------------------------------------------------------------------------------------------------------
 
-void Pool::server_logged_in(Server& server) {
+/// The login of a server is over, well or not.
+void Pool::login_ended(Server& server) {
   logging_in_--;
+  if (server.upstream() != nullptr) server.upstream()->tried(server.host());
+}
+
+void Pool::server_logged_in(Server& server) {
+  login_ended(server);
   last_login_failed_ = false;
   retry_at_us_ = 0;
   statistics_->server_logins.add(1);
@@ -238,18 +257,38 @@ void Pool::server_logged_in(Server& server) {
 }
 
 void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error) {
-  logging_in_--;
+  const int64_t now = worker_.now_us();
   statistics_->server_login_failures.add(1);
-  last_login_failed_ = true;
-  last_login_error_ = error;
-  retry_at_us_ = worker_.now_us() + worker_.settings().server_login_retry_us;
+  const bool is_sign = server.upstream() != nullptr && is_sign_of_change(error.sqlstate);
+  if (is_sign) {
+    // The upstream says when to try again, and where: nobody is held back by one member's failure.
+    server.upstream()->login_failed(server.host(), error.message, now, worker_.runtime().wall_clock_us());
+  } else {
+    last_login_failed_ = true;
+    last_login_error_ = error;
+    retry_at_us_ = now + worker_.settings().server_login_retry_us;
+  }
+  login_ended(server);
+  const bool passed_on = remove_server(server);
+  if (requester_ != nullptr) requester_->login_failed(error, is_permanent(error.sqlstate));
+  if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
+  if (!passed_on || for_waiting() > 0) launch();
+}
+
+void Pool::server_refused(Server& server) {
+  login_ended(server);
+  if (!remove_server(server) || for_waiting() > 0) launch();
+}
+
+/// It has ended. Returns whether its slots went to another pool that waits for them.
+bool Pool::remove_server(Server& server) {
+  if (server.upstream() != nullptr) server.upstream()->closed(server.host());
+  idle_.remove(server);
   servers_.remove(server);
   const bool passed_on = give_slots_back();
   worker_.bury(std::unique_ptr<Server>(&server));
   worker_.review_soon();
-  if (requester_ != nullptr) requester_->login_failed(error, is_permanent(error.sqlstate));
-  if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
-  if (!passed_on || for_waiting() > 0) launch();
+  return passed_on;
 }
 
 void Pool::server_free(Server& server) {
@@ -261,7 +300,7 @@ void Pool::server_free(Server& server) {
     return server.close("pool is larger than its limit");
   }
   if (requester_ != nullptr && requester_->wants_server()) return requester_->server_free(server);
-  if (waiting_.empty()) {
+  if (waiting_.empty() || on_hold()) {
     server.enter_idle();
     idle_.push_back(server);
     // Another pool may need the slot more than this one needs an idle server.
@@ -276,13 +315,9 @@ void Pool::server_free(Server& server) {
 }
 
 void Pool::server_closed(Server& server, bool was_logging_in) {
-  if (was_logging_in) logging_in_--;
+  if (was_logging_in) login_ended(server);
   if (server.end_check()) checking_--;
-  idle_.remove(server);
-  servers_.remove(server);
-  const bool passed_on = give_slots_back();
-  worker_.bury(std::unique_ptr<Server>(&server));
-  worker_.review_soon();
+  const bool passed_on = remove_server(server);
   if (requester_ != nullptr) requester_->server_lost(server);
   if (servers_.empty()) unused_since_us_ = std::max(unused_since_us_, worker_.now_us());
   // It may have been the one that was being checked for somebody.
@@ -333,6 +368,10 @@ void Pool::launch() {
   if (paused() || closing_) return;
   const int64_t now = worker_.now_us();
   size_t missing = missing_servers();
+  if (missing > 0 && upstream_) {
+    // Until the primary is known, all who may be it are asked at once.
+    missing = std::max(missing, upstream_->tries_wanted(database_.target_session_attrs, now));
+  }
   while (missing > 0 && static_cast<int>(servers_.size()) < size_limit(now)) {
     if (retry_at_us_ > now) {
       worker_.timers().schedule_no_later(timer_, retry_at_us_);
@@ -340,8 +379,7 @@ void Pool::launch() {
     }
     // While logins fail, one at a time finds out whether they still do.
     if (logging_in_ >= (last_login_failed_ ? 1 : kParallelLoginsMax)) return;
-    if (!take_slots()) return;
-    open_server();
+    if (!open_server()) return;
     missing--;
   }
   if (missing > 0 && limits_.reserve_pool_size > 0 && !waiting_.empty()) {
@@ -405,14 +443,56 @@ void Pool::slot_came_free() {
   if (!user_share_->server_waiters.has(this)) user_share_->server_waiters.wake_next();
 }
 
-void Pool::open_server() {
+/// Nothing: nobody to be tried now; it is looked again later.
+std::optional<HostAddress> Pool::choose_host() {
+  if (upstream_) {
+    const int64_t now = worker_.now_us();
+    const Upstream::Choice choice =
+        upstream_->choose(database_.target_session_attrs, database_.replica_lag_bytes_max, now);
+    if (!choice.address) worker_.timers().schedule_no_later(timer_, choice.retry_at_us);
+    return choice.address;
+  }
   const size_t hosts = database_.hosts.size();
   if (database_.load_balance_hosts == LoadBalanceHosts::round_robin || last_login_failed_) {
     database_share_->next_host.fetch_add(1, std::memory_order_relaxed);
   }
-  const HostAddress& host = database_.hosts[database_share_->next_host.load(std::memory_order_relaxed) % hosts];
+  return database_.hosts[database_share_->next_host.load(std::memory_order_relaxed) % hosts];
+}
+
+bool Pool::open_server() {
+  const std::optional<HostAddress> host = choose_host();
+  if (!host) return false;
+  if (!take_slots()) {
+    if (upstream_) {
+      upstream_->tried(*host);
+      upstream_->closed(*host);
+    }
+    return false;
+  }
   logging_in_++;
-  servers_.push_back(*new Server(*this, host, worker_.next_connection_id()));
+  servers_.push_back(*new Server(*this, upstream_, *host, worker_.next_connection_id()));
+  return true;
+}
+
+void Pool::upstream_changed() {
+  const DatabaseSettings& database = database_;
+  std::vector<Server*> leaving;
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    // One that logs in says itself what it is.
+    if (server->upstream() != upstream_.get() || server->state() == ServerState::login) continue;
+    if (upstream_->serves(server->host(), database.target_session_attrs, database.replica_lag_bytes_max)) continue;
+    leaving.push_back(server);
+  }
+  for (Server* server : leaving) {
+    if (server->state() == ServerState::idle) {
+      server->close(kNotServing);
+    } else {
+      server->leave_within(worker_.settings().failover_grace_us);
+    }
+  }
+  serve_beyond_checks(nullptr);
+  if (requester_ != nullptr) return serve_requester();
+  launch();
 }
 
 // ---- Operations

@@ -15,6 +15,7 @@
 #include "pool/server.h"
 #include "pool/statistics.h"
 #include "pool/timer_wheel.h"
+#include "pool/upstream.h"
 #include "protocol/error_response.h"
 
 namespace bezel::pool {
@@ -61,6 +62,8 @@ class Pool {
   PoolStatistics& statistics() { return *statistics_; }
   /// Who uses it instead of clients, mostly nobody (nullptr).
   PoolRequester* requester() const { return requester_; }
+  /// Says where servers are; nullptr: the database's hosts are all the same to it.
+  Upstream* upstream() const { return upstream_.get(); }
   /// What clients' logins have found out about the user of the servers, where auth_file does not have it: the secret,
   /// and the keys that it has proved to have.
   void learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys);
@@ -87,6 +90,8 @@ class Pool {
 
   void server_logged_in(Server& server);
   void server_login_failed(Server& server, const protocol::ProtocolError& error);
+  /// It has logged in, and is not what the database asks for.
+  void server_refused(Server& server);
   /// A server is free and clean: to the first waiting client, into the pool, or closed.
   void server_free(Server& server);
   /// The server's connection has ended; the object is destroyed at the end of the turn.
@@ -109,6 +114,8 @@ class Pool {
   void apply_settings();
   /// Takes a changed entry of the configuration: servers opened for the old one are closed when free.
   void set_database(const DatabaseSettings& database);
+  /// The upstream has another primary, say, or other members, or is held no more.
+  void upstream_changed();
   void pause();
   void update_reading();
   bool everything_sent() const;
@@ -125,6 +132,8 @@ class Pool {
 
  private:
   bool paused() const { return database_share_->paused.load(std::memory_order_relaxed); }
+  /// Clients get no server now.
+  bool on_hold() const { return paused() || (upstream_ && upstream_->held()); }
   Server* take_idle();
   bool serve_beyond_checks(const Client* newcomer);
   void assign(Client& client, Server& server);
@@ -134,7 +143,11 @@ class Pool {
   void slot_came_free();
   bool take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_database);
   Counter* gauge(ServerState state);
-  void open_server();
+  bool open_server();
+  std::optional<HostAddress> choose_host();
+  bool must_check(const Server& server) const;
+  void login_ended(Server& server);
+  bool remove_server(Server& server);
   size_t for_waiting() const;
   size_t missing_servers() const;
   int size_limit(int64_t now_us) const;
@@ -146,6 +159,7 @@ class Pool {
   DatabaseSettings database_;
   std::shared_ptr<DatabaseShare> database_share_;
   std::shared_ptr<UserShare> user_share_;
+  std::shared_ptr<Upstream> upstream_;
   PoolLimits limits_;
   PoolRequester* const requester_;
   std::optional<protocol::StoredSecret> learned_secret_;

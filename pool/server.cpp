@@ -9,6 +9,7 @@
 #include "pool/pool_requester.h"
 #include "pool/printable.h"
 #include "pool/server_login.h"
+#include "pool/upstream.h"
 #include "pool/worker.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
@@ -17,8 +18,16 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
-Server::Server(Pool& pool, const HostAddress& host, uint64_t id)
+namespace {
+
+/// A login that finds out where the primary is must not wait for long for a host that is dead.
+constexpr int64_t kSearchTimeoutUs = 5'000'000;
+
+}  // namespace
+
+Server::Server(Pool& pool, std::shared_ptr<Upstream> upstream, const HostAddress& host, uint64_t id)
     : pool_(pool),
+      upstream_(std::move(upstream)),
       host_(host),
       id_(id),
       timer_([](void* self) { static_cast<Server*>(self)->timer_fired(); }, this),
@@ -29,7 +38,10 @@ Server::Server(Pool& pool, const HostAddress& host, uint64_t id)
   connected_at_us_ = worker.now_us();
   connected_wall_us_ = worker.runtime().wall_clock_us();
   stream_ = worker.runtime().dial(host, worker.settings(), *this);
-  const int64_t timeout_us = worker.settings().server_connect_timeout_us;
+  int64_t timeout_us = worker.settings().server_connect_timeout_us;
+  if (upstream_ && upstream_->changing() && (timeout_us == 0 || timeout_us > kSearchTimeoutUs)) {
+    timeout_us = kSearchTimeoutUs;
+  }
   if (timeout_us > 0) worker.timers().schedule(timer_, worker.now_us() + timeout_us);
 }
 
@@ -67,7 +79,11 @@ void Server::on_bytes(std::string_view bytes) {
   }
   in_relay_ = false;
   if (state_ == ServerState::closed) return;
-  if (!last_error_.empty()) return close(last_error_);  // after a FATAL nothing may be said or asked any more
+  if (!last_error_.empty()) {
+    // Nothing may be said or asked any more.
+    report_loss(last_error_state_, last_error_);
+    return close(last_error_);
+  }
   if (client_ != nullptr) {
     client_->answers_came();
     end_portable_batch();
@@ -105,6 +121,7 @@ void Server::on_closed(std::string_view reason) {
                         reason.empty() ? "server closed the connection during login" : std::string(reason));
   }
   if (!last_error_.empty()) return close(last_error_);
+  report_loss(sqlstate::kConnectionFailure, reason.empty() ? "server closed the connection" : reason);
   close(reason.empty() ? "server closed the connection" : fmt::format("server connection failed: {}", reason));
 }
 
@@ -126,17 +143,47 @@ void Server::logged_in() {
   pool_.launch();
 }
 
-void Server::login_failed(std::string_view state, std::string_view message) {
-  if (state_ == ServerState::closed) return;
+void Server::end_login() {
   Worker& worker = pool_.worker();
-  worker.log(LogLevel::warning, fmt::format("S-{}: {}/{} login to {}:{} failed: {}", id_, pool_.database_name(),
-                                            pool_.user_name(), host_.host, host_.port, printable(message)));
   login_->stop();
   worker.bury(std::move(login_));
   set_state(ServerState::closed);
   worker.timers().cancel(timer_);
   stream_.reset();
+}
+
+void Server::login_failed(std::string_view state, std::string_view message) {
+  if (state_ == ServerState::closed) return;
+  // While the primary is looked for, it is tried again and again: the upstream's line in the log is enough.
+  const bool is_search = upstream_ && upstream_->changing() && is_sign_of_change(state);
+  pool_.worker().log(is_search ? LogLevel::debug : LogLevel::warning,
+                     fmt::format("S-{}: {}/{} login to {}:{} failed: {}", id_, pool_.database_name(), pool_.user_name(),
+                                 host_.host, host_.port, printable(message)));
+  end_login();
   pool_.server_login_failed(*this, {state, std::string(message), "", ""});
+}
+
+void Server::login_refused(std::string_view why) {
+  pool_.worker().log(LogLevel::debug, fmt::format("S-{}: {}/{} {}:{} is not used: {}", id_, pool_.database_name(),
+                                                  pool_.user_name(), host_.host, host_.port, why));
+  std::string terminate;
+  protocol::append_terminate(terminate);
+  stream_->write_copy(terminate);
+  end_login();
+  pool_.server_refused(*this);
+}
+
+/// The connection has ended unasked.
+void Server::report_loss(std::string_view state, std::string_view why) {
+  if (!upstream_ || !is_sign_of_change(state)) return;
+  upstream_->suspect(host_, printable(why), pool_.worker().now_us(), pool_.worker().runtime().wall_clock_us());
+}
+
+void Server::leave_within(int64_t grace_us) {
+  close_when_free_ = true;
+  if (leave_at_us_ != 0) return;
+  leave_at_us_ = pool_.worker().now_us() + grace_us;
+  pool_.worker().timers().schedule_no_later(timer_, leave_at_us_);
 }
 
 // ---- Links
@@ -420,12 +467,16 @@ bool Server::too_old() const {
 void Server::timer_fired() {
   const int64_t now = pool_.worker().now_us();
   TimerWheel& timers = pool_.worker().timers();
+  if (leave_at_us_ != 0) {
+    if (now >= leave_at_us_) return close("the upstream leads to another server now");
+    timers.schedule(timer_, leave_at_us_);
+  }
   switch (state_) {
     case ServerState::login:
       return login_failed(sqlstate::kConnectionFailure, "connect timeout");
     case ServerState::own_query:
       if (now - own_query_since_us_ >= kOwnQueryTimeoutUs) return close("query of the pooler timed out");
-      return timers.schedule(timer_, own_query_since_us_ + kOwnQueryTimeoutUs);
+      return timers.schedule_no_later(timer_, own_query_since_us_ + kOwnQueryTimeoutUs);
     case ServerState::idle: {
       const int64_t deadline = idle_deadline_us();
       if (deadline <= now) return close(too_old() ? "server lifetime over" : "server idle timeout");

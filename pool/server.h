@@ -22,6 +22,7 @@ namespace bezel::pool {
 class Client;
 class Pool;
 class ServerLogin;
+class Upstream;
 
 /// Where a server connection stands.
 enum class ServerState : uint8_t {
@@ -39,7 +40,7 @@ enum class ServerState : uint8_t {
 /// a transaction, and `parameters` says what it has been set to.
 class Server final : public ByteStream::Events {
  public:
-  Server(Pool& pool, const HostAddress& host, uint64_t id);
+  Server(Pool& pool, std::shared_ptr<Upstream> upstream, const HostAddress& host, uint64_t id);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -59,6 +60,8 @@ class Server final : public ByteStream::Events {
   ServerState state() const { return state_; }
   Client* client() const { return client_; }
   const HostAddress& host() const { return host_; }
+  /// Which has chosen the host; nullptr: there was no choice.
+  Upstream* upstream() const { return upstream_.get(); }
   int64_t connected_at_us() const { return connected_at_us_; }
   const ReportedParameters& defaults() const { return defaults_; }
   ConnectionRow row() const;
@@ -127,6 +130,8 @@ class Server final : public ByteStream::Events {
   bool end_check() { return std::exchange(checking_, false); }
   void mark_to_close() { close_when_free_ = true; }
   bool marked_to_close() const { return close_when_free_; }
+  /// It is to be closed when it is free, or after that time whatever it does.
+  void leave_within(int64_t grace_us);
   void enter_idle();
   int64_t idle_since_us() const { return idle_since_us_; }
   bool too_old() const;
@@ -154,6 +159,9 @@ class Server final : public ByteStream::Events {
   void set_state(ServerState state);
   void logged_in();
   void login_failed(std::string_view state, std::string_view message);
+  void login_refused(std::string_view why);
+  void end_login();
+  void report_loss(std::string_view state, std::string_view why);
   void apply_parameters();
   void take_reported_parameters();
   bool at_rest() const;
@@ -188,6 +196,7 @@ class Server final : public ByteStream::Events {
 
   Pool& pool_;
   StreamPtr stream_;
+  std::shared_ptr<Upstream> upstream_;
   HostAddress host_;
   uint64_t id_;
   ServerState state_ = ServerState::login;
@@ -230,6 +239,7 @@ class Server final : public ByteStream::Events {
   bool told_client_of_end_ = false;  // the server's own FATAL has gone to the client
   int cancels_in_flight_ = 0;
   std::string last_error_;  // the server's FATAL
+  std::string last_error_state_;
   std::optional<protocol::ProtocolError> parameter_error_;
 
   int64_t connected_at_us_ = 0;
@@ -237,6 +247,7 @@ class Server final : public ByteStream::Events {
   int64_t idle_since_us_ = 0;
   int64_t request_wall_us_ = 0;
   int64_t own_query_since_us_ = 0;
+  int64_t leave_at_us_ = 0;  // 0: it may stay
 };
 
 }  // namespace bezel::pool

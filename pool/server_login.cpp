@@ -18,6 +18,15 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
+namespace {
+
+bool is_fatal(std::string_view body) {
+  const auto fields = protocol::decode_error_fields(body);
+  return !fields || fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic;
+}
+
+}  // namespace
+
 ServerLogin::ServerLogin(Server& server, Worker& worker)
     : server_(server),
       worker_(worker),
@@ -86,6 +95,9 @@ void ServerLogin::on_bytes(std::string_view bytes) {
 }
 
 void ServerLogin::message(char type, std::string_view body) {
+  if (role_question_ && type != 'Z' && type != 'S' && !(type == 'E' && is_fatal(body))) {
+    return role_question_->on_message(type, body);
+  }
   switch (type) {
     case 'R':
       return authentication(body);
@@ -108,12 +120,48 @@ void ServerLogin::message(char type, std::string_view body) {
     case 'Z':
       if (!authenticated_) return fail("server skipped authentication");
       if (protocol::decode_ready_for_query(body) != 'I') return fail("server sent an invalid ReadyForQuery");
-      done_ = true;
-      return server_.logged_in();
+      return ready();
     default:
       return fail(fmt::format("server sent an unexpected message of type {} during login",
                               static_cast<int>(static_cast<unsigned char>(type))));
   }
+}
+
+/// The server takes queries: the login is complete, unless it is not known yet whether this is a server that is wanted.
+void ServerLogin::ready() {
+  Upstream* const upstream = server_.upstream();
+  if (upstream == nullptr) {
+    done_ = true;
+    return server_.logged_in();
+  }
+  if (role_question_) {
+    const std::optional<ServerRole>& role = role_question_->role();
+    if (!role) return fail("server does not say whether it is a primary");
+    return role_known({role->in_recovery, reported_role().read_only, role->timeline});
+  }
+  const ServerRole reported = reported_role();
+  const bool doubtful = !reported.in_recovery && upstream->doubts_timeline_of(server_.host());
+  if (server_.defaults().find("in_hot_standby") != nullptr && !doubtful) return role_known(reported);
+  role_question_.emplace();
+  write(RoleQuestion::message());
+}
+
+/// By what PostgreSQL 14 and later report at login.
+ServerRole ServerLogin::reported_role() const {
+  const auto is_on = [this](std::string_view parameter) {
+    const std::string* value = server_.defaults().find(parameter);
+    return value != nullptr && *value == "on";
+  };
+  return ServerRole{is_on("in_hot_standby"), is_on("default_transaction_read_only")};
+}
+
+void ServerLogin::role_known(ServerRole role) {
+  done_ = true;
+  const std::string refusal =
+      server_.upstream()->logged_in(server_.host(), role, server_.pool_.database().target_session_attrs,
+                                    worker_.now_us(), worker_.runtime().wall_clock_us());
+  if (!refusal.empty()) return server_.login_refused(refusal);
+  server_.logged_in();
 }
 
 void ServerLogin::error(std::string_view body) {

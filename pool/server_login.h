@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pool/role_question.h"
 #include "pool/server_encryption.h"
 #include "protocol/error_response.h"
 #include "protocol/scram.h"
@@ -18,8 +19,8 @@ class Server;
 class Worker;
 
 /// Logs a new server connection in: startup packet, authentication by whatever the server asks for, parameters, cancel
-/// key, up to the first ReadyForQuery. The password is the database's forced one, or the user's secret; SCRAM also
-/// goes by keys recovered from a client's own login.
+/// key, up to ReadyForQuery; and where it matters, what the server is. The password is the database's forced one, or
+/// the user's secret; SCRAM also goes by keys recovered from a client's own login.
 class ServerLogin {
  public:
   ServerLogin(Server& server, Worker& worker);
@@ -52,6 +53,9 @@ class ServerLogin {
   void continue_scram(std::string_view challenge);
   void prove(const protocol::ScramKeys& keys);
   void derive(const std::string& password, const protocol::ScramClient::Challenge& challenge);
+  void ready();
+  ServerRole reported_role() const;
+  void role_known(ServerRole role);
   void error(std::string_view body);
   void fail(std::string_view reason);
   void write(const std::string& message);
@@ -66,6 +70,7 @@ class ServerLogin {
   std::string input_;
   std::unique_ptr<protocol::ScramClient> scram_;
   bool scram_verified_ = false;
+  std::optional<RoleQuestion> role_question_;  // the last thing before the connection may be used
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

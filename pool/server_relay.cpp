@@ -349,6 +349,7 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
       fields && (fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic);
   if (fatal) {
     last_error_ = printable(fields->message);
+    last_error_state_ = fields->sqlstate;
     close_when_free_ = true;  // nobody else gets it in what is left of this turn
     // In session mode the server is the client's for good, unless it was only lent for the login.
     const bool is_kept =

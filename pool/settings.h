@@ -144,6 +144,8 @@ struct Settings {
   int64_t server_idle_timeout_us = 600'000'000;
   int64_t server_connect_timeout_us = 15'000'000;
   int64_t server_login_retry_us = 1'000'000;  // PgBouncer: 15 s; clients wait here, so trying often is cheap
+  int64_t failover_grace_us =
+      2'000'000;  ///< how long transactions on a server that is not the primary any more may go on
   int64_t dns_max_ttl_us = 15'000'000;
   int64_t dns_nxdomain_ttl_us = 15'000'000;
   int64_t autodb_idle_timeout_us = 3600'000'000;
@@ -176,6 +178,7 @@ struct Settings {
   bool log_stats = true;
   int64_t stats_period_us = 60'000'000;
 
+  std::optional<UpstreamSettings> upstream;           ///< of databases that say nothing else
   std::map<std::string, DatabaseSettings> databases;  ///< by name, "*" among them
   std::map<std::string, UserSettings> users;
   /// The contents of auth_file, by user.

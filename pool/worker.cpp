@@ -313,6 +313,12 @@ void Worker::apply_settings(SettingsPtr settings) {
   }
 }
 
+void Worker::upstream_changed(const Upstream& upstream) {
+  for (auto& [key, pool] : pools_) {
+    if (pool->upstream() == &upstream) pool->upstream_changed();
+  }
+}
+
 std::vector<ConnectionRow> Worker::list_connections(bool servers) const {
   std::vector<ConnectionRow> rows;
   if (!servers) {

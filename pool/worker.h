@@ -26,6 +26,7 @@
 #include "pool/server_login.h"
 #include "pool/statistics.h"
 #include "pool/timer_wheel.h"
+#include "pool/upstream.h"
 
 namespace bezel::pool {
 
@@ -38,6 +39,7 @@ struct Shared {
   StatisticsRegistry statistics;
   LoginThrottle throttle;
   AuthCache auth_cache;
+  UpstreamTable upstreams;
   ConsoleFactory* console = nullptr;
   int worker_count;
   /// Set once before the workers start; indexed by worker. For use in tasks posted to that worker.
@@ -68,6 +70,8 @@ class Worker {
   // ---- Operations (from tasks posted to this worker) ----
 
   void apply_settings(SettingsPtr settings);
+  /// Something is to be looked at again by the pools that lead to it.
+  void upstream_changed(const Upstream& upstream);
   std::vector<ConnectionRow> list_connections(bool servers) const;
   /// `done` is called when the operation is complete on this worker.
   void operate(const OperationRequest& request, std::function<void(std::string)> done);

@@ -7,6 +7,12 @@
 
 namespace bezel::pool {
 
+WorkerFleet::WorkerFleet(Shared& shared, SettingsPtr settings) : shared_(shared), settings_(std::move(settings)) {
+  shared_.upstreams.set_notifier([this](const Upstream& upstream) {
+    on_each_worker([changed = &upstream](Worker& worker) { worker.upstream_changed(*changed); });
+  });
+}
+
 SettingsPtr WorkerFleet::settings() const {
   const std::lock_guard lock(mutex_);
   return settings_;

@@ -15,7 +15,7 @@ namespace bezel::pool {
 class WorkerFleet final : public Fleet {
  public:
   /// `shared` and the workers named in it outlive the fleet's use. `settings` as they are at start.
-  WorkerFleet(Shared& shared, SettingsPtr settings) : shared_(shared), settings_(std::move(settings)) {}
+  WorkerFleet(Shared& shared, SettingsPtr settings);
 
   SettingsPtr settings() const override;
   StatisticsRegistry& statistics() override { return shared_.statistics; }

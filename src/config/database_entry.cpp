@@ -11,6 +11,7 @@
 #include "protocol/startup.h"
 #include "src/config/setting.h"
 #include "src/config/spelling.h"
+#include "src/config/upstream_entry.h"
 #include "src/config/values.h"
 
 namespace bezel::config {
@@ -24,7 +25,19 @@ using pool::LoadBalanceHosts;
 using pool::PoolMode;
 using pool::UserSettings;
 
+using pool::TargetSessionAttrs;
+using pool::UpstreamSettings;
+using pool::UpstreamSource;
+
 constexpr size_t kHostsMax = 64;
+
+constexpr std::array<std::pair<std::string_view, TargetSessionAttrs>, 6> kSessionAttrs = {
+    {{"any", TargetSessionAttrs::any},
+     {"read-write", TargetSessionAttrs::read_write},
+     {"read-only", TargetSessionAttrs::read_only},
+     {"primary", TargetSessionAttrs::primary},
+     {"standby", TargetSessionAttrs::standby},
+     {"prefer-standby", TargetSessionAttrs::prefer_standby}}};
 
 /// Keywords that exist, here or elsewhere, and cannot be honoured: what to do instead.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kDatabaseAdvice = {{
@@ -53,16 +66,15 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kUserAdvi
     {"reserve_pool", "is called reserve_pool_size"},
 }};
 
-/// libpq's keywords that ask for encryption or for a kind of server: only the values that ask for nothing are taken.
+/// libpq's keywords that ask for encryption: only the values that ask for nothing are taken.
 struct HarmlessValues {
   std::string_view keyword;
   std::array<std::string_view, 3> values;
   std::string_view reason;
 };
-constexpr std::array<HarmlessValues, 3> kHarmlessValues = {{
+constexpr std::array<HarmlessValues, 2> kHarmlessValues = {{
     {"sslmode", {"disable", "allow", "prefer"}, "the servers' TLS is the same for all databases, server_tls_sslmode"},
     {"gssencmode", {"disable", "prefer", "prefer"}, "servers are reached without GSSAPI"},
-    {"target_session_attrs", {"any", "any", "any"}, "servers are not told apart"},
 }};
 
 const HarmlessValues* find_harmless(std::string_view keyword) {
@@ -154,6 +166,7 @@ class DatabaseReader {
 
   void read(const Parameter& parameter) {
     if (read_connection(parameter) || read_pool(parameter) || read_server_parameter(parameter)) return;
+    if (read_choice_of_server(parameter)) return;
     if (const HarmlessValues* harmless = find_harmless(parameter.key)) {
       const auto& allowed = harmless->values;
       if (std::find(allowed.begin(), allowed.end(), parameter.value) == allowed.end()) {
@@ -167,7 +180,29 @@ class DatabaseReader {
   }
 
   /// After all parameters.
-  void finish(const std::string& default_host) {
+  void finish(const std::string& default_host, const std::optional<UpstreamSettings>& global_upstream) {
+    finish_upstream(global_upstream);
+    finish_hosts(default_host);
+    finish_choice_of_server();
+  }
+
+ private:
+  void finish_upstream(const std::optional<UpstreamSettings>& global_upstream) {
+    if (!upstream_parameters_.empty()) {
+      UpstreamSettings upstream;
+      for (EntryError& error : read_upstream(upstream_parameters_, !hosts_given_, upstream)) {
+        error.key = std::string(kUpstreamPrefix) + error.key;
+        errors_.push_back(std::move(error));
+        upstream_failed_ = true;
+      }
+      database_.upstream = std::move(upstream);
+    } else if (!hosts_given_ && !no_upstream_) {
+      database_.upstream = global_upstream;
+    }
+  }
+
+  void finish_hosts(const std::string& default_host) {
+    if (database_.upstream && !hosts_given_) return;
     if (!hosts_given_ && default_host.empty()) {
       errors_.push_back({"host", "expected a host, as there is no unix_socket_dir to use instead", 0});
       return;
@@ -188,7 +223,73 @@ class DatabaseReader {
     }
   }
 
- private:
+  /// What the wish for a kind of server comes to, and where one comes from.
+  void finish_choice_of_server() {
+    const bool wishes = wanted_ && *wanted_ != TargetSessionAttrs::any;
+    if (!database_.upstream && wishes && !database_.hosts.empty()) {
+      database_.upstream.emplace();  // static
+    }
+    if (!database_.upstream) return;
+    UpstreamSettings& upstream = *database_.upstream;
+    const bool takes_hosts = upstream.source == UpstreamSource::fixed || upstream.source == UpstreamSource::dns;
+    if (takes_hosts && upstream.hosts.empty()) {
+      upstream.hosts = database_.hosts;
+    } else if (hosts_given_ && !upstream_failed_) {
+      errors_.push_back({"host", "the upstream says where the servers are", 0});
+    }
+    const auto is_socket = [](const HostAddress& host) { return host.host.front() == '/'; };
+    if (upstream.source == UpstreamSource::dns &&
+        std::any_of(upstream.hosts.begin(), upstream.hosts.end(), is_socket)) {
+      errors_.push_back({"host", "a folder of Unix sockets cannot be looked up by DNS", 0});
+    }
+    database_.target_session_attrs = wanted_.value_or(TargetSessionAttrs::primary);
+    if (fallback_) {
+      if (database_.target_session_attrs == TargetSessionAttrs::standby) {
+        database_.target_session_attrs = TargetSessionAttrs::prefer_standby;
+      } else if (database_.target_session_attrs != TargetSessionAttrs::prefer_standby) {
+        errors_.push_back({"fallback_to_primary", "expected along with role=replica", 0});
+      }
+    }
+    // Whoever has no say in where its servers are takes the first for show.
+    if (database_.hosts.empty()) database_.hosts = upstream.hosts;
+  }
+
+  bool read_choice_of_server(const Parameter& parameter) {
+    if (parameter.key.rfind(kUpstreamPrefix, 0) == 0) {
+      upstream_parameters_.push_back({parameter.key.substr(kUpstreamPrefix.size()), parameter.value, parameter.line});
+    } else if (parameter.key == "upstream") {
+      no_upstream_ = parameter.value == "none";
+      if (!no_upstream_) values_.fail(parameter, expected_found("a map, or none", parameter.value));
+    } else if (parameter.key == "target_session_attrs" || parameter.key == "role") {
+      read_wanted(parameter);
+    } else if (parameter.key == "fallback_to_primary") {
+      const auto value = parse_boolean(parameter.value);
+      if (!value) values_.fail(parameter, expected_found("yes or no", parameter.value));
+      fallback_ = value.value_or(false);
+    } else if (parameter.key == "max_replica_lag") {
+      const auto bytes = parse_size_bytes(parameter.value);
+      if (!bytes || *bytes < 0) values_.fail(parameter, expected_found("a size, as 16MB", parameter.value));
+      database_.replica_lag_bytes_max = bytes.value_or(0);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  void read_wanted(const Parameter& parameter) {
+    const bool is_role = parameter.key == "role";
+    if (wanted_) return values_.fail(parameter, "role and target_session_attrs say the same: expected one of them");
+    for (const auto& [word, attrs] : kSessionAttrs) {
+      if (!is_role && word == parameter.value) wanted_ = attrs;
+    }
+    if (is_role && parameter.value == "primary") wanted_ = TargetSessionAttrs::primary;
+    if (is_role && parameter.value == "replica") wanted_ = TargetSessionAttrs::standby;
+    if (wanted_) return;
+    values_.fail(parameter, expected_found(is_role ? "primary or replica"
+                                                   : "any, read-write, read-only, primary, standby or prefer-standby",
+                                           parameter.value));
+  }
+
   bool read_connection(const Parameter& parameter) {
     if (parameter.key == "host") {
       read_hosts(parameter);
@@ -384,7 +485,12 @@ class DatabaseReader {
   ValueReader values_;
   std::vector<std::string> hosts_;
   std::vector<uint16_t> ports_;
+  std::vector<Parameter> upstream_parameters_;
+  std::optional<TargetSessionAttrs> wanted_;
   int port_line_ = 0;
+  bool no_upstream_ = false;
+  bool upstream_failed_ = false;
+  bool fallback_ = false;
   bool hosts_given_ = false;
   bool ports_failed_ = false;
 };
@@ -392,21 +498,26 @@ class DatabaseReader {
 }  // namespace
 
 bool is_own_database_keyword(std::string_view keyword) {
-  constexpr std::array<std::string_view, 15> kOwn = {
-      "pool_size",       "min_pool_size",      "reserve_pool_size",
-      "pool_mode",       "max_db_connections", "max_db_client_connections",
-      "server_lifetime", "connect_query",      "datestyle",
-      "timezone",        "load_balance_hosts", "auth_user",
-      "auth_query",      "auth_dbname",        "sslnegotiation"};
+  constexpr std::array<std::string_view, 19> kOwn = {"upstream",           "role",
+                                                     "max_replica_lag",    "fallback_to_primary",
+                                                     "pool_size",          "min_pool_size",
+                                                     "reserve_pool_size",  "pool_mode",
+                                                     "max_db_connections", "max_db_client_connections",
+                                                     "server_lifetime",    "connect_query",
+                                                     "datestyle",          "timezone",
+                                                     "load_balance_hosts", "auth_user",
+                                                     "auth_query",         "auth_dbname",
+                                                     "sslnegotiation"};
   return std::find(kOwn.begin(), kOwn.end(), keyword) != kOwn.end();
 }
 
 std::vector<EntryError> read_database(const std::vector<Parameter>& parameters, const std::string& default_host,
+                                      const std::optional<UpstreamSettings>& global_upstream,
                                       DatabaseSettings& database) {
   std::vector<EntryError> errors;
   DatabaseReader reader(database, errors);
   for (const Parameter& parameter : parameters) reader.read(parameter);
-  reader.finish(default_host);
+  reader.finish(default_host, global_upstream);
   if (!database.password.empty() && database.user.empty()) {
     errors.push_back({"password", "expected a user along with it", 0});
   }
@@ -490,7 +601,18 @@ const std::vector<EntryKeyword>& database_keywords() {
        "libpq's. `direct`: TLS from the first byte (PostgreSQL 17), which saves a round trip; `server_tls_sslmode` "
        "must "
        "be `require` or stricter. `postgres` (the default): after a request."},
-      {"target_session_attrs", "libpq's. Only `any` is accepted."},
+      {"upstream",
+       "How the primary and the other servers are found: a map, see below. `none`: not by the global `upstream`, but "
+       "on the Unix socket in `unix_socket_dir`."},
+      {"target_session_attrs",
+       "libpq's: `read-write`, `primary`, `standby`, `prefer-standby`, `read-only` or `any`. Every server says itself "
+       "what it is. Default: `primary` where there is an `upstream`, else `any`. With several hosts and no `upstream`, "
+       "they are one of the source `static`."},
+      {"role", "`primary` or `replica`: another way to write `target_session_attrs=primary` or `standby`."},
+      {"max_replica_lag",
+       "With `role=replica`: replicas that are further behind get no connections, a size as `16MB`; `0`, the default: "
+       "any may. Only Patroni tells how far they are."},
+      {"fallback_to_primary", "With `role=replica`: `yes` lets the primary serve while no replica can."},
   };
   return kKeywords;
 }

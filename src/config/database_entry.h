@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,9 +22,11 @@ struct EntryError {
 /// ...
 bool is_own_database_keyword(std::string_view keyword);
 
-/// Fills `database` from its parameters. `default_host` is where servers without a `host` are: a folder of Unix
-/// sockets, or nothing. Every parameter is either honoured or an error.
+/// Fills `database` from its parameters. Where it has no `host`, its servers are found by `global_upstream`; where
+/// there is none, in `default_host`: a folder of Unix sockets, or nothing. Every parameter is either honoured or an
+/// error.
 std::vector<EntryError> read_database(const std::vector<Parameter>& parameters, const std::string& default_host,
+                                      const std::optional<pool::UpstreamSettings>& global_upstream,
                                       pool::DatabaseSettings& database);
 
 /// Fills `user` from its parameters.

@@ -9,6 +9,7 @@
 
 #include "src/config/database_entry.h"
 #include "src/config/setting.h"
+#include "src/config/upstream_entry.h"
 #include "src/config/values.h"
 
 namespace bezel::config {
@@ -20,7 +21,7 @@ constexpr std::string_view kIntroduction = R"(# Configuration
 <!-- Made by `bezel --print-configuration-docs` from the table of settings in src/config/settings_table.cpp. -->
 
 Bezel is configured by one YAML file, which it is given on the command line. The settings stand at the top level of the
-file, under the names that they have in PgBouncer; `databases:` and `users:` are maps below them.
+file, under the names that they have in PgBouncer; `databases:`, `users:` and `upstream:` are maps below them.
 
 ```sh
 bezel --check-config bezel.yaml   # says all that is wrong with a file, each with its file and line
@@ -102,6 +103,30 @@ no quoting: `${NAME}` is replaced after the string has been taken apart.
 
 libpq's defaults have no part in this: no `PG*` variable, no password file, no service file. A parameter that libpq knows
 and a pool cannot honour is an error, never ignored.
+
+)";
+
+constexpr std::string_view kUpstream = R"(
+## Upstream
+
+`upstream:` says how the primary of a cluster, and its replicas, are found and followed. In an entry of `databases:` it is that
+database's; at the top level it is for every database that has neither an `upstream` nor a `host` of its own.
+[failover.md](failover.md) says what comes of it.
+
+```yaml
+upstream:
+  source: patroni
+  urls: [http://10.0.0.1:8008, http://10.0.0.2:8008]
+
+databases:
+  shop:
+  shop_ro: {dbname: shop, role: replica, max_replica_lag: 16MB, fallback_to_primary: yes}
+  events:
+    upstream: {source: kubernetes, cluster: events-db}
+  reports: host=10.0.0.7,10.0.0.8 target_session_attrs=read-write
+  billing:
+    upstream: {source: dns, host: billing-primary.example}
+```
 
 )";
 
@@ -255,6 +280,8 @@ std::string configuration_markdown() {
   append_settings(page);
   page += kDatabases;
   append_keywords(page, database_keywords());
+  page += kUpstream;
+  append_keywords(page, upstream_keywords());
   page += kUsers;
   append_keywords(page, user_keywords());
   page += kErrors;

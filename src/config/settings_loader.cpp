@@ -16,12 +16,15 @@
 #include "src/config/setting.h"
 #include "src/config/spelling.h"
 #include "src/config/tls_contexts.h"
+#include "src/config/upstream_entry.h"
 
 namespace bezel::config {
 
 namespace {
 
 using pool::Settings;
+
+constexpr std::string_view kUpstreamKey = "upstream";
 
 /// Turns a configuration file into settings, with every error on the way collected.
 class Loader {
@@ -30,7 +33,13 @@ class Loader {
 
   LoadResult load() {
     const Configuration configuration = read_configuration(path_, environment_, errors_);
-    for (const auto& [name, item] : configuration.settings) load_setting(name, item);
+    for (const auto& [name, item] : configuration.settings) {
+      if (name == kUpstreamKey) {
+        load_upstream(item);
+      } else {
+        load_setting(name, item);
+      }
+    }
     for (const auto& [name, item] : configuration.databases) load_database(name, item);
     for (const auto& [name, item] : configuration.users) load_user(name, item);
     load_named_files(configuration);
@@ -122,11 +131,35 @@ class Loader {
     return std::move(conninfo.parameters);
   }
 
+  /// For all databases that say nothing else.
+  void load_upstream(const Item& item) {
+    const std::string key(kUpstreamKey);
+    if (!item.node.IsMap()) {
+      return fail(item.origin, key, fmt::format("expected a map, found {}", kind_of_node(item.node)));
+    }
+    const std::optional<std::vector<Parameter>> parameters = parameters_of_map(key, item);
+    if (!parameters) return;
+    pool::UpstreamSettings upstream;
+    const std::vector<EntryError> errors = read_upstream(*parameters, true, upstream);
+    if (!errors.empty()) return report(key, item, errors);
+    settings_->upstream = std::move(upstream);
+  }
+
   std::optional<std::vector<Parameter>> parameters_of_map(const std::string& key, const Item& item) {
+    const bool of_upstream = key == kUpstreamKey || key.ends_with(".upstream");
     std::vector<Parameter> parameters;
     bool all_read = true;
     for (const auto& [name, value] : map_items(item.node, item.origin.file, key, errors_)) {
-      const bool listable = name == "host" || name == "port";
+      if (!of_upstream && name == kUpstreamKey && value.node.IsMap()) {
+        const auto inner = parameters_of_map(fmt::format("{}.{}", key, name), value);
+        all_read = all_read && inner;
+        if (!inner) continue;
+        for (const Parameter& one : *inner) {
+          parameters.push_back({fmt::format("{}.{}", name, one.key), one.value, one.line});
+        }
+        continue;
+      }
+      const bool listable = of_upstream ? upstream_list_parameter(name) : name == "host" || name == "port";
       TextValue text =
           listable && value.node.IsSequence() ? joined_list(value.node) : text_value(value.node, environment_);
       if (!text.error.empty()) {
@@ -134,6 +167,9 @@ class Loader {
              fmt::format("expected a text{}; {}", listable ? " or a list" : "", text.error));
         all_read = false;
         continue;
+      }
+      if (of_upstream && upstream_file_parameter(name) && !text.text.empty()) {
+        text.text = path_beside(value.origin.file, text.text);
       }
       parameters.push_back({name, std::move(text.text), value.origin.line});
     }
@@ -172,7 +208,8 @@ class Loader {
     if (!parameters) return;
     pool::DatabaseSettings database;
     database.name = name;
-    const std::vector<EntryError> errors = read_database(*parameters, settings_->unix_socket_dir, database);
+    const std::vector<EntryError> errors =
+        read_database(*parameters, settings_->unix_socket_dir, settings_->upstream, database);
     if (!errors.empty()) {
       report(key, item, errors);
       return;

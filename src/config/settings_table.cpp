@@ -202,6 +202,9 @@ std::vector<Setting> make_table() {
        "How long the addresses of a server's name are kept before the name is looked up again."},
       {"dns_nxdomain_ttl", servers, at_runtime, seconds(&Settings::dns_nxdomain_ttl_us),
        "How long a failed look-up of a server's name is kept before the next attempt."},
+      {"failover_grace", servers, at_runtime, seconds(&Settings::failover_grace_us),
+       "How long transactions that are under way on a server that is not the primary any more may go on. Then they end "
+       "with an error, and the connection is closed. docs/failover.md says when that is."},
       {"idle_transaction_timeout", timeouts, at_runtime, seconds(&Settings::idle_transaction_timeout_us),
        "Disconnects a client that has been idle inside a transaction for this long; its transaction is rolled back. "
        "0: never. Can be set per user."},

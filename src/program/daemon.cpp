@@ -103,6 +103,9 @@ std::string Daemon::start() {
   if (std::string error = sockets_.open(settings, workers, log); !error.empty()) return error;
   if (std::string error = write_pidfile(); !error.empty()) return error;
   if (std::string error = threads_->start(settings.batched_sends, &sockets_); !error.empty()) return error;
+  followers_.emplace(&loop_, shared_->upstreams,
+                     [this](LogLevel level, std::string_view line) { log_.write(level, line); });
+  followers_->apply(settings);
   return start_metrics();
 }
 
@@ -127,6 +130,7 @@ std::string Daemon::write_pidfile() {
 
 void Daemon::stop() {
   metrics_server_.reset();
+  followers_.reset();
   if (threads_) threads_->stop();
   sockets_.close();
   loops_.clear();
@@ -272,7 +276,9 @@ void Daemon::install(pool::SettingsPtr settings) {
   uv_timer_set_repeat(&statistics_timer_, period_ms);
   if (const std::string error = log_.open(*settings); !error.empty()) log_.write(LogLevel::error, error);
   file_watch_->watch(config::named_files(*settings));
-  fleet_->apply_settings(std::move(settings));
+  fleet_->apply_settings(settings);
+  // After the pools: those that are left have let go of what is not followed any more.
+  followers_->apply(*settings);
 }
 
 void Daemon::reread_files() {

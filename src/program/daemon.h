@@ -17,6 +17,7 @@
 #include "src/net/listen_sockets.h"
 #include "src/net/worker_threads.h"
 #include "src/program/file_watch.h"
+#include "src/upstream/followers.h"
 #include "src/program/log_sink.h"
 
 namespace bezel::program {
@@ -85,6 +86,7 @@ class Daemon final : public admin::Program {
   uv_timer_t statistics_timer_;
   uv_timer_t shutdown_timer_;
   std::optional<FileWatch> file_watch_;
+  std::optional<upstream::Followers> followers_;
   std::mutex tasks_mutex_;
   std::vector<std::function<void()>> tasks_;
   std::atomic<bool> shutting_down_{false};

@@ -37,7 +37,7 @@ Read read(std::string_view text, const std::string& default_host = "/tmp") {
   Read result;
   const Conninfo conninfo = parse_conninfo(text, {});
   if (!conninfo.error.empty()) result.errors.push_back(conninfo.error);
-  for (const EntryError& error : read_database(conninfo.parameters, default_host, result.database)) {
+  for (const EntryError& error : read_database(conninfo.parameters, default_host, std::nullopt, result.database)) {
     result.errors.push_back(error.key + ": " + error.message);
   }
   return result;
@@ -241,8 +241,11 @@ TEST_CASE("what a pool cannot honour is an error") {
         "server_tls_sslmode), found 'require'");
   CHECK(error("gssencmode=require") ==
         "gssencmode: expected disable or prefer (servers are reached without GSSAPI), found 'require'");
-  CHECK(error("target_session_attrs=primary") ==
-        "target_session_attrs: expected any (servers are not told apart), found 'primary'");
+  CHECK(error("target_session_attrs=master") ==
+        "target_session_attrs: expected any, read-write, read-only, primary, standby or prefer-standby, found "
+        "'master'");
+  CHECK(error("role=primary target_session_attrs=standby") ==
+        "target_session_attrs: role and target_session_attrs say the same: expected one of them");
   CHECK(error("connect_timeout=3") == "connect_timeout: is the global setting server_connect_timeout here");
   CHECK(error("reserve_pool=3") == "reserve_pool: is called reserve_pool_size");
   CHECK(error("pool_sise=3") == "pool_sise: unknown parameter; did you mean \"pool_size\"?");
@@ -268,12 +271,20 @@ TEST_CASE("every keyword that is documented for databases is honoured, and libpq
                                                      {"sslnegotiation", "direct"},
                                                      {"password", "p"},
                                                      {"server_lifetime", "1"},
-                                                     {"target_session_attrs", "any"}};
+                                                     {"target_session_attrs", "any"},
+                                                     {"upstream", "none"},
+                                                     {"role", "replica"},
+                                                     {"max_replica_lag", "16MB"},
+                                                     {"fallback_to_primary", "yes"}};
   for (const EntryKeyword& keyword : database_keywords()) {
     CAPTURE(keyword.name);
     const std::string name(keyword.name);
     const std::string value = values.count(name) > 0 ? values.at(name) : "7";
-    CHECK(read(name + "=" + value + (name == "password" ? " user=u" : "")).errors == std::vector<std::string>{});
+    CHECK(read(name + "=" + value +
+               (name == "password"              ? " user=u"
+                : name == "fallback_to_primary" ? " host=a,b role=replica"
+                                                : ""))
+              .errors == std::vector<std::string>{});
     CHECK((is_libpq_keyword(name) || is_own_database_keyword(name)));
   }
   CHECK(is_libpq_keyword("passfile"));

@@ -9,6 +9,7 @@
 #include "src/config/database_entry.h"
 #include "src/config/documentation.h"
 #include "src/config/setting.h"
+#include "src/config/upstream_entry.h"
 
 using namespace bezel;
 using namespace bezel::config;
@@ -54,6 +55,9 @@ TEST_CASE("the page has every setting and every parameter") {
   for (const EntryKeyword& keyword : database_keywords()) {
     CHECK(page.find("\n| `" + std::string(keyword.name) + "` | ") != std::string::npos);
   }
+  for (const EntryKeyword& keyword : upstream_keywords()) {
+    CHECK(page.find("\n| `" + std::string(keyword.name) + "` | ") != std::string::npos);
+  }
   for (const EntryKeyword& keyword : user_keywords()) {
     CHECK(page.find("\n| `" + std::string(keyword.name) + "` | ") != std::string::npos);
   }
@@ -61,7 +65,7 @@ TEST_CASE("the page has every setting and every parameter") {
 
 TEST_CASE("the examples of the page can be loaded") {
   const std::vector<std::string> blocks = yaml_blocks(configuration_markdown());
-  REQUIRE(blocks.size() == 4);
+  REQUIRE(blocks.size() == 5);
   const ConfigFolder folder;
   folder.write("databases.yaml", "");
   for (size_t i = 0; i + 1 < blocks.size(); ++i) {

@@ -85,6 +85,7 @@ const std::map<std::string, Samples>& samples() {
       {"disable_pqexec", kBoolean},
       {"dns_max_ttl", kSeconds},
       {"dns_nxdomain_ttl", kSeconds},
+      {"failover_grace", kSeconds},
       {"idle_transaction_timeout", kSeconds},
       {"ignore_startup_parameters", kNames},
       {"listen_addr",
