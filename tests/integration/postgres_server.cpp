@@ -25,12 +25,17 @@ constexpr const char* kDefaultHba =
 
 }  // namespace
 
-PostgresServer::PostgresServer() : port_(next_port()) {
+PostgresServer::PostgresServer(Kind kind, const PostgresServer* primary) : kind_(kind), port_(next_port()) {
   for (const std::string& name : {folder_.path_of("server"), socket_folder()}) {
     mkdir(name.c_str(), 0755);
     if (const passwd* owner = account().empty() ? nullptr : getpwnam(account().c_str())) {
       if (chown(name.c_str(), owner->pw_uid, owner->pw_gid) != 0) throw std::runtime_error("chown " + name);
     }
+  }
+  if (primary != nullptr) {
+    copy(*primary);
+    start();
+    return;
   }
   initialise();
   start();
@@ -62,13 +67,28 @@ void PostgresServer::initialise() {
   if (initdb.wait_for_end() != 0) throw std::runtime_error("initdb failed: " + initdb.log());
 }
 
+void PostgresServer::copy(const PostgresServer& primary) {
+  ChildProcess backup(
+      {{std::string(POSTGRESQL_PROGRAMS) + "/pg_basebackup", "-D", data(), "-h", primary.address(), "-p",
+        std::to_string(primary.port()), "-U", "postgres", "-X", "stream", "-c", "fast", "-R", "-N"},
+       folder_.path_of("basebackup.log"),
+       {"PGPASSWORD=super"},
+       account()});
+  if (backup.wait_for_end() != 0) throw std::runtime_error("pg_basebackup failed: " + backup.log());
+}
+
+void PostgresServer::promote() {
+  observer().run("SELECT pg_promote()");
+}
+
 void PostgresServer::start() {
   std::vector<std::string> command = {std::string(POSTGRESQL_PROGRAMS) + "/postgres", "-D", data()};
   for (const std::string& setting :
        {"listen_addresses=" + address(), "port=" + std::to_string(port_), "unix_socket_directories=" + socket_folder(),
         std::string("max_connections=300"), std::string("shared_buffers=64MB"), std::string("fsync=off"),
         std::string("full_page_writes=off"), std::string("synchronous_commit=off"), std::string("autovacuum=off"),
-        std::string("max_wal_size=2GB"), std::string("wal_level=minimal"), std::string("max_wal_senders=0"),
+        std::string("max_wal_size=2GB"), std::string(kind_ == Kind::alone ? "wal_level=minimal" : "wal_level=replica"),
+        std::string(kind_ == Kind::alone ? "max_wal_senders=0" : "max_wal_senders=8"),
         std::string("max_prepared_transactions=5"), std::string("log_line_prefix=%m [%p] ")}) {
     command.insert(command.end(), {"-c", setting});
   }

@@ -15,7 +15,11 @@ namespace bezel::integration {
 /// `postgres` (password `super`), a user `app` (password kAppPassword) and a database `app` that is the user's own.
 class PostgresServer {
  public:
-  PostgresServer();
+  PostgresServer() : PostgresServer(Kind::alone, nullptr) {}
+  /// One that others can replicate.
+  static PostgresServer primary() { return PostgresServer(Kind::primary, nullptr); }
+  /// A hot standby of it, streaming.
+  static PostgresServer standby_of(const PostgresServer& primary) { return PostgresServer(Kind::standby, &primary); }
 
   /// The one that most tests share; it starts with its first use and ends with the process. Tests that stop or
   /// reconfigure a server have one of their own.
@@ -52,11 +56,19 @@ class PostgresServer {
   /// Sends signals to the postmaster, e.g. SIGSTOP.
   void signal(int number) { process_->signal(number); }
   std::string log() const { return read_file(folder_.path_of("postgresql.log")); }
+  bool running() { return process_->running(); }
+  /// Makes a standby a primary, on the next timeline. Returns when it is one.
+  void promote();
 
  private:
+  enum class Kind : uint8_t { alone, primary, standby };
+  PostgresServer(Kind kind, const PostgresServer* primary);
+  void copy(const PostgresServer& primary);
+
   void initialise();
   std::string data() const { return folder_.path() + "/server/data"; }
 
+  const Kind kind_;
   TemporaryFolder folder_;
   uint16_t port_;
   std::unique_ptr<ChildProcess> process_;

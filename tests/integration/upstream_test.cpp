@@ -1,0 +1,127 @@
+// Several servers behind one database: which of them is the primary, each says itself.
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "integration/bezel_process.h"
+#include "integration/loopback.h"
+#include "integration/postgres_server.h"
+#include "integration/waiting.h"
+
+using namespace bezel::integration;
+
+namespace {
+
+/// A primary with one standby.
+struct Cluster {
+  PostgresServer first = PostgresServer::primary();
+  PostgresServer second = PostgresServer::standby_of(first);
+
+  Cluster() {
+    first.observer().run("CREATE TABLE public.written (id text)");
+    first.observer().run("GRANT ALL ON public.written TO app");
+    catch_up();
+  }
+
+  /// What has been written so far is on the standby too.
+  void catch_up() {
+    const std::string place = first.observer().value("SELECT pg_current_wal_insert_lsn()");
+    wait_until("the standby has caught up",
+               [&] { return second.observer().value("SELECT pg_last_wal_replay_lsn() >= '" + place + "'") == "t"; });
+  }
+
+  /// The entry of a database that knows both.
+  std::string database(const std::string& further, bool standby_first = false) const {
+    const PostgresServer& one = standby_first ? second : first;
+    const PostgresServer& other = standby_first ? first : second;
+    return "host=" + one.address() + "," + other.address() + " port=" + std::to_string(one.port()) + "," +
+           std::to_string(other.port()) + " dbname=postgres " + further;
+  }
+};
+
+std::string port_of(PgConnection& client) {
+  return client.value("SELECT inet_server_port()");
+}
+
+}  // namespace
+
+TEST_CASE("writes go to the primary, whichever of the hosts it is, and after a promotion to the new one") {
+  Cluster cluster;
+  BezelProcess bezel({.databases = {{"app", cluster.database("target_session_attrs=read-write", true)}}});
+  PgConnection client = bezel.connect();
+  REQUIRE(client.connected());
+  CHECK(port_of(client) == std::to_string(cluster.first.port()));
+  CHECK(client.exec("INSERT INTO written VALUES ('1')").ok());
+  PgConnection idle = bezel.connect();
+  CHECK(idle.value("SELECT 1") == "1");
+  cluster.catch_up();
+
+  SUBCASE("the old one is stopped") {
+    cluster.first.stop();
+  }
+  SUBCASE("the old one crashes") {
+    cluster.first.kill();
+  }
+  SUBCASE("the old one goes on, and takes itself for the primary") {}
+  cluster.second.promote();
+  if (cluster.first.running()) {
+    // Nobody has a reason to look yet. As soon as somebody does, the timeline decides.
+    cluster.first.observer().run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    wait_until("the new primary is found", [&] { return port_of(client) == std::to_string(cluster.second.port()); });
+  }
+  CHECK(client.exec("INSERT INTO written VALUES ('2')").ok());
+  for (int i = 0; i < 20; i++) {
+    CHECK(port_of(client) == std::to_string(cluster.second.port()));
+    CHECK(port_of(idle) == std::to_string(cluster.second.port()));
+  }
+  CHECK(idle.value("SELECT count(*) FROM written") == "2");
+}
+
+TEST_CASE("clients wait while there is no primary, and go on when there is one") {
+  Cluster cluster;
+  BezelProcess bezel({.databases = {{"app", cluster.database("role=primary")}}});
+  PgConnection client = bezel.connect();
+  CHECK(port_of(client) == std::to_string(cluster.first.port()));
+  cluster.first.stop();
+  client.send("INSERT INTO written VALUES ('waited')");
+  wait_until("the client waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
+  // One that comes now logs in, and waits too.
+  PgConnection late = bezel.connect();
+  REQUIRE(late.connected());
+  late.send("SELECT 'late'");
+  wait_until("the other one waits too", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "2"; });
+  cluster.second.promote();
+  CHECK(client.last_result().ok());
+  CHECK(late.last_result().value() == "late");
+  CHECK(port_of(client) == std::to_string(cluster.second.port()));
+}
+
+TEST_CASE("reads go to the standby, and to the primary where there is none if that is allowed") {
+  Cluster cluster;
+  BezelProcess bezel({.databases = {{"app", cluster.database("role=replica")},
+                                    {"either", cluster.database("role=replica fallback_to_primary=yes")},
+                                    {"any", cluster.database("target_session_attrs=any")}}});
+  PgConnection reader = bezel.connect();
+  PgConnection either = bezel.connect_as("app", PostgresServer::kAppPassword, "either");
+  CHECK(port_of(reader) == std::to_string(cluster.second.port()));
+  CHECK(port_of(either) == std::to_string(cluster.second.port()));
+  CHECK(reader.exec("INSERT INTO written VALUES ('1')").sqlstate() == "25006");
+  cluster.second.stop();
+  wait_until("the primary serves", [&] { return port_of(either) == std::to_string(cluster.first.port()); });
+  reader.send("SELECT inet_server_port()");
+  wait_until("the reader waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
+  cluster.second.start();
+  CHECK(reader.last_result().value() == std::to_string(cluster.second.port()));
+}
+
+TEST_CASE("a frozen member keeps nobody from finding the primary") {
+  Cluster cluster;
+  cluster.second.signal(SIGSTOP);
+  BezelProcess bezel({.databases = {{"app", cluster.database("role=primary", true)}}});
+  PgConnection client = bezel.connect();
+  CHECK(port_of(client) == std::to_string(cluster.first.port()));
+  cluster.second.signal(SIGCONT);
+}

@@ -1,0 +1,339 @@
+// Which member of a cluster is the primary, and where the next connection goes.
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "pool/upstream.h"
+
+using namespace bezel::pool;
+
+namespace {
+
+constexpr int64_t kSecondUs = 1'000'000;
+const HostAddress kA{"10.0.0.1", 5432}, kB{"10.0.0.2", 5432}, kC{"10.0.0.3", 5432};
+constexpr auto kPrimary = TargetSessionAttrs::primary;
+constexpr auto kStandby = TargetSessionAttrs::standby;
+
+Member member(const HostAddress& address, MemberRole role, std::string state = "running",
+              std::optional<uint32_t> timeline = {}, std::optional<uint64_t> lag_bytes = {}) {
+  return {"db-" + address.host.substr(address.host.size() - 1), address, role, std::move(state), timeline, lag_bytes};
+}
+
+/// A cluster at some time, whose servers are what `roles` says.
+struct Fixture {
+  int changes = 0;
+  int64_t now_us = 100 * kSecondUs;
+  Upstream upstream{UpstreamSettings(), [this](const Upstream&) { changes++; }};
+  std::map<HostAddress, ServerRole> roles;
+
+  void report(std::vector<Member> members) { upstream.on_membership({std::move(members)}, now_us, now_us); }
+  /// A source that tells no roles.
+  void list(const std::vector<HostAddress>& addresses) {
+    std::vector<Member> members;
+    for (const HostAddress& address : addresses) members.push_back(member(address, MemberRole::unknown, ""));
+    report(std::move(members));
+  }
+  void cluster_led_by(const HostAddress& leader, uint32_t timeline) {
+    std::vector<Member> members;
+    for (const HostAddress& address : {kA, kB, kC}) {
+      const bool leads = address == leader;
+      members.push_back(member(address, leads ? MemberRole::primary : MemberRole::replica,
+                               leads ? "running" : "streaming", timeline, leads ? std::nullopt : std::optional(0)));
+    }
+    report(std::move(members));
+  }
+  std::optional<HostAddress> choose(TargetSessionAttrs wanted = kPrimary, int64_t lag_bytes_max = 0) {
+    return upstream.choose(wanted, lag_bytes_max, now_us).address;
+  }
+  /// A chosen server logs in and says what it is; returns why it is not used.
+  std::string login(const HostAddress& address, TargetSessionAttrs wanted = kPrimary) {
+    const std::string refusal = upstream.logged_in(address, roles.at(address), wanted, now_us, now_us);
+    upstream.tried(address);
+    if (!refusal.empty()) upstream.closed(address);
+    return refusal;
+  }
+  /// Opens connections until one is used, at most as many as there are members.
+  std::optional<HostAddress> connect(TargetSessionAttrs wanted = kPrimary) {
+    for (int i = 0; i < 3; i++) {
+      const auto address = choose(wanted);
+      if (!address) return std::nullopt;
+      if (login(*address, wanted).empty()) return address;
+    }
+    return std::nullopt;
+  }
+  bool serves(const HostAddress& address, TargetSessionAttrs wanted = kPrimary) {
+    return upstream.serves(address, wanted, 0);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("upstream: without a source's word every member is asked, and the one that says so is the primary") {
+  Fixture cluster;
+  CHECK(!cluster.choose());  // nothing is known yet
+  cluster.list({kA, kB, kC});
+  cluster.roles = {{kA, {true}}, {kB, {false, false, 1}}, {kC, {true}}};
+  CHECK(cluster.upstream.tries_wanted(kPrimary, cluster.now_us) == 3);
+  CHECK(cluster.connect() == kB);
+  CHECK(cluster.upstream.tries_wanted(kPrimary, cluster.now_us) == 0);
+  CHECK(!cluster.upstream.changing());
+  // From now on it is no question.
+  for (int i = 0; i < 10; i++) CHECK(cluster.choose() == kB);
+  CHECK(cluster.upstream.failovers().empty());
+}
+
+TEST_CASE("upstream: while the primary is looked for, each member is tried rarely, and not by too many at once") {
+  Fixture cluster;
+  cluster.list({kA, kB});
+  CHECK(cluster.choose());
+  CHECK(cluster.choose());
+  CHECK(!cluster.choose());
+  CHECK(cluster.upstream.choose(kPrimary, 0, cluster.now_us).retry_at_us == cluster.now_us + Upstream::kTryAgainUs);
+  cluster.now_us += Upstream::kTryAgainUs;
+  CHECK(cluster.choose());
+  CHECK(cluster.choose());
+  cluster.now_us += Upstream::kTryAgainUs;
+  CHECK(!cluster.choose());  // two tries of each hang
+  cluster.upstream.tried(kB);
+  CHECK(cluster.choose() == kB);
+}
+
+TEST_CASE("upstream: a leader by the source's word is the primary only when it says so itself") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  CHECK(cluster.connect() == kA);
+  cluster.cluster_led_by(kB, 1);
+  CHECK(cluster.upstream.changing());
+  CHECK(!cluster.serves(kA));
+  CHECK(!cluster.upstream.primary());
+  // It has the lock, and is in recovery still.
+  CHECK(cluster.choose() == kB);
+  CHECK(cluster.login(kB) == "the server is a standby");
+  // The old one may think what it likes.
+  CHECK(!cluster.upstream.logged_in(kA, cluster.roles[kA], kPrimary, cluster.now_us, 0).empty());
+  cluster.now_us += Upstream::kTryAgainUs;
+  cluster.roles[kB] = {false, false, 2};
+  CHECK(cluster.connect() == kB);
+  CHECK(cluster.upstream.primary()->address == kB);
+  CHECK(cluster.serves(kB));
+  CHECK(!cluster.serves(kA));
+  const std::vector<Failover> failovers = cluster.upstream.failovers();
+  REQUIRE(failovers.size() == 1);
+  CHECK(failovers[0].from == "db-1");
+  CHECK(failovers[0].to == "db-2");
+  CHECK(failovers[0].timeline == 2);
+  CHECK(failovers[0].ended_us - failovers[0].began_us == Upstream::kTryAgainUs);
+}
+
+TEST_CASE("upstream: a promotion that the source has not heard of yet is believed for its timeline") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 3);
+  cluster.roles = {{kA, {false, false, 3}}, {kB, {false, false, 4}}, {kC, {true}}};
+  CHECK(cluster.connect() == kA);
+  cluster.upstream.suspect(kA, "57P01", cluster.now_us, 0);
+  CHECK(cluster.upstream.logged_in(kB, cluster.roles[kB], kPrimary, cluster.now_us, 0).empty());
+  CHECK(cluster.upstream.primary()->address == kB);
+  // A late answer of the source changes nothing.
+  cluster.cluster_led_by(kA, 3);
+  CHECK(cluster.serves(kB));
+  CHECK(!cluster.serves(kA));
+  CHECK(cluster.login(kA) == "the server is on timeline 3, and the cluster has gone on to 4");
+}
+
+TEST_CASE("upstream: of two that take themselves for the primary, the later timeline is") {
+  Fixture cluster;
+  cluster.list({kA, kB});
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {false, false, 2}}};
+  SUBCASE("the old one is found first") {
+    CHECK(cluster.choose());
+    CHECK(cluster.choose());
+    CHECK(cluster.login(kA).empty());
+    CHECK(cluster.login(kB).empty());
+  }
+  SUBCASE("the new one is found first") {
+    CHECK(cluster.choose());
+    CHECK(cluster.choose());
+    CHECK(cluster.login(kB).empty());
+    CHECK(!cluster.login(kA).empty());
+  }
+  CHECK(cluster.upstream.primary()->address == kB);
+  CHECK(!cluster.serves(kA));
+  // The same timeline twice: the one that is known stays.
+  cluster.roles[kA].timeline = 2;
+  CHECK(!cluster.login(kA).empty());
+  CHECK(cluster.upstream.primary()->address == kB);
+}
+
+TEST_CASE("upstream: after a restore the timeline may go back only when an administrator says so") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 7);
+  cluster.roles = {{kA, {false, false, 7}}};
+  CHECK(cluster.connect() == kA);
+  cluster.upstream.suspect(kA, "gone", cluster.now_us, 0);
+  cluster.roles[kA].timeline = 2;
+  CHECK(!cluster.login(kA).empty());
+  cluster.upstream.forget_timeline();
+  CHECK(cluster.login(kA).empty());
+}
+
+TEST_CASE("upstream: signs of a change") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  const int changes = cluster.changes;
+  SUBCASE("a connection is lost") {
+    cluster.upstream.suspect(kA, "server closed the connection", cluster.now_us, 0);
+  }
+  SUBCASE("a login fails") {
+    cluster.upstream.login_failed(kA, "starting up", cluster.now_us, 0);
+  }
+  SUBCASE("nobody holds the lock") {
+    cluster.report({member(kA, MemberRole::replica), member(kB, MemberRole::replica)});
+  }
+  SUBCASE("the leader stops") {
+    cluster.report({member(kA, MemberRole::primary, "stopping", 1), member(kB, MemberRole::replica)});
+    // Said once; the next answer is no news.
+    CHECK(cluster.login(kA).empty());
+    cluster.report({member(kA, MemberRole::primary, "stopping", 1), member(kB, MemberRole::replica)});
+    CHECK(!cluster.upstream.changing());
+    return;
+  }
+  CHECK(cluster.upstream.changing());
+  CHECK(cluster.changes > changes);
+  // It is the same again: connections to it are still good, and nothing has happened.
+  cluster.now_us += Upstream::kTryAgainUs;
+  CHECK(cluster.login(kA).empty());
+  CHECK(!cluster.upstream.changing());
+  CHECK(cluster.upstream.failovers().empty());
+}
+
+TEST_CASE("upstream: a replica that is lost is no sign of anything") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}};
+  REQUIRE(cluster.connect() == kA);
+  cluster.upstream.suspect(kB, "gone", cluster.now_us, 0);
+  cluster.upstream.login_failed(kC, "refused", cluster.now_us, 0);
+  CHECK(!cluster.upstream.changing());
+}
+
+TEST_CASE("upstream: a change of which no more is heard, and that nobody waits for, ends") {
+  Fixture cluster;
+  cluster.list({kA});
+  cluster.roles = {{kA, {false, false, 1}}};
+  REQUIRE(cluster.connect() == kA);
+  cluster.upstream.suspect(kA, "terminated by administrator", cluster.now_us, 0);
+  cluster.now_us += Upstream::kQuietUs - 1;
+  cluster.upstream.tick(cluster.now_us);
+  CHECK(cluster.upstream.changing());
+  CHECK(cluster.upstream.without_primary_since_us() > 0);
+  cluster.now_us += 1;
+  cluster.upstream.tick(cluster.now_us);
+  CHECK(!cluster.upstream.changing());
+  CHECK(cluster.upstream.without_primary_since_us() == 0);
+  // Who needs a server next looks for it.
+  CHECK(cluster.connect() == kA);
+  // While somebody waits it goes on.
+  cluster.upstream.suspect(kA, "gone", cluster.now_us, 0);
+  for (int i = 0; i < 100; i++) {
+    cluster.now_us += Upstream::kTryAgainUs;
+    cluster.choose();
+    cluster.upstream.tick(cluster.now_us);
+    REQUIRE(cluster.upstream.changing());
+  }
+}
+
+TEST_CASE("upstream: an address that has left the list is not the primary any more once another one is") {
+  Fixture cluster;
+  cluster.list({kA});
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  cluster.list({kB});
+  CHECK(cluster.upstream.changing());
+  CHECK(cluster.serves(kA));  // nothing better is known
+  CHECK(!cluster.connect());
+  cluster.now_us += Upstream::kTryAgainUs;
+  // Services that copy disks promote without a new timeline.
+  cluster.roles[kB] = {false, false, 1};
+  CHECK(cluster.connect() == kB);
+  CHECK(!cluster.serves(kA));
+}
+
+TEST_CASE("upstream: readers go to the replica with the fewest connections that is not too far behind") {
+  Fixture cluster;
+  cluster.report({member(kA, MemberRole::primary, "running", 1), member(kB, MemberRole::replica, "streaming", 1, 100),
+                  member(kC, MemberRole::replica, "streaming", 1, 5000)});
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  CHECK(cluster.connect(kStandby) == kB);
+  CHECK(cluster.connect(kStandby) == kC);
+  CHECK(cluster.connect(kStandby) == kB);
+  CHECK(cluster.connect(kStandby) == kC);
+  CHECK(cluster.upstream.choose(kStandby, 1000, cluster.now_us).address == kB);
+  CHECK(!cluster.upstream.serves(kC, kStandby, 1000));
+  CHECK(cluster.upstream.serves(kB, kStandby, 1000));
+  CHECK(!cluster.serves(kA, kStandby));
+  // Its lag is not known.
+  cluster.report({member(kA, MemberRole::primary, "running", 1), member(kB, MemberRole::replica, "streaming")});
+  CHECK(!cluster.upstream.choose(kStandby, 1000, cluster.now_us).address);
+  CHECK(cluster.upstream.choose(TargetSessionAttrs::prefer_standby, 1000, cluster.now_us).address == kA);
+}
+
+TEST_CASE("upstream: what a server says decides whether a database may have it") {
+  CHECK(satisfies({false}, kPrimary));
+  CHECK(!satisfies({true}, kPrimary));
+  CHECK(satisfies({true}, kStandby));
+  CHECK(!satisfies({false}, kStandby));
+  CHECK(satisfies({false, false}, TargetSessionAttrs::read_write));
+  CHECK(!satisfies({false, true}, TargetSessionAttrs::read_write));
+  CHECK(!satisfies({true, false}, TargetSessionAttrs::read_write));
+  CHECK(satisfies({false, true}, TargetSessionAttrs::read_only));
+  CHECK(satisfies({true, false}, TargetSessionAttrs::read_only));
+  CHECK(!satisfies({false, false}, TargetSessionAttrs::read_only));
+  CHECK(satisfies({true, true}, TargetSessionAttrs::any));
+}
+
+TEST_CASE("upstream: the members of a hostile source are bounded") {
+  Fixture cluster;
+  std::vector<HostAddress> many;
+  for (int i = 0; i < 1000; i++) many.push_back({"10.1.0." + std::to_string(i), 5432});
+  cluster.list(many);
+  CHECK(cluster.upstream.row().members.size() == Upstream::kMembersMax);
+}
+
+TEST_CASE("upstream: the history is bounded, the newest first") {
+  Fixture cluster;
+  uint32_t timeline = 1;
+  cluster.roles = {{kA, {false, false, 1}}};
+  cluster.cluster_led_by(kA, timeline);
+  REQUIRE(cluster.connect() == kA);
+  for (size_t i = 0; i < Upstream::kFailoversMax + 10; i++) {
+    const HostAddress& next = i % 2 == 0 ? kB : kA;
+    cluster.now_us += kSecondUs;
+    cluster.cluster_led_by(next, timeline);
+    cluster.roles[next] = {false, false, ++timeline};
+    REQUIRE(cluster.connect() == next);
+  }
+  const std::vector<Failover> failovers = cluster.upstream.failovers();
+  CHECK(failovers.size() == Upstream::kFailoversMax);
+  CHECK(failovers.front().number == Upstream::kFailoversMax + 10);
+  CHECK(failovers.front().timeline == timeline);
+}
+
+TEST_CASE("upstream: members that left keep no place but for their connections") {
+  Fixture cluster;
+  cluster.list({kA, kB});
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  cluster.list({kB});
+  CHECK(cluster.upstream.row().members.size() == 2);
+  cluster.upstream.closed(kA);
+  cluster.list({kB, kC});
+  CHECK(cluster.upstream.row().members.size() == 2);
+  cluster.list({kC});
+  CHECK(cluster.upstream.row().members.size() == 1);
+}
