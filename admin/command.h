@@ -71,7 +71,7 @@ class Call {
 using CallPtr = std::shared_ptr<Call>;
 
 /// What may follow a command's name.
-enum class Argument : uint8_t { none, optional_database, database, client_id, shutdown_mode };
+enum class Argument : uint8_t { none, optional_database, database, client_id, shutdown_mode, optional_member };
 
 /// What a command that succeeds does to the session that ran it.
 enum class SessionEffect : uint8_t { none, begin_transaction, end_transaction, drop_statement, drop_statements };

@@ -15,6 +15,7 @@ constexpr std::array kShows{
     &kShowDatabases,      //
     &kShowDnsHosts,       //
     &kShowDnsZones,       //
+    &kShowFailovers,      //
     &kShowFds,            //
     &kShowHelp,           //
     &kShowLists,          //
@@ -29,6 +30,7 @@ constexpr std::array kShows{
     &kShowStatsAverages,  //
     &kShowStatsTotals,    //
     &kShowTotals,         //
+    &kShowUpstream,       //
     &kShowUsers,          //
     &kShowVersion,        //
 };
@@ -44,6 +46,7 @@ constexpr std::array kActions{
     &kResume,      //
     &kShutdown,    //
     &kSuspend,     //
+    &kSwitchover,  //
     &kWaitClose,   //
 };
 

@@ -26,6 +26,7 @@ extern const Command kShowFds, kShowPeers, kShowPeerPools;                      
 extern const Command kShowPools;                                                     // show_pools.cpp
 extern const Command kShowState;                                                     // show_state.cpp
 extern const Command kShowStats, kShowStatsTotals, kShowStatsAverages, kShowTotals;  // show_stats.cpp
+extern const Command kShowUpstream, kShowFailovers;                                  // show_upstream.cpp
 extern const Command kShowUsers;                                                     // show_users.cpp
 extern const Command kShowVersion;                                                   // show_version.cpp
 
@@ -33,6 +34,7 @@ extern const Command kPause, kResume, kSuspend;                         // pause
 extern const Command kDisable, kEnable, kKill, kReconnect, kWaitClose;  // database_operations.cpp
 extern const Command kKillClient;                                       // kill_client.cpp
 extern const Command kReload;                                           // reload.cpp
+extern const Command kSwitchover;                                       // switchover.cpp
 extern const Command kShutdown;                                         // shutdown.cpp
 extern const Command kSet;                                              // set.cpp
 extern const Command kSetIgnored, kDriverQuery, kDriverReset;           // driver_statements.cpp

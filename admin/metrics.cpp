@@ -2,6 +2,7 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
@@ -345,6 +346,58 @@ void add_workers(Exposition& out, pool::StatisticsRegistry& statistics) {
   }
 }
 
+struct UpstreamMetric {
+  MetricDescription description;
+  double (*value)(const pool::UpstreamRow&);
+};
+
+constexpr std::array kUpstreamMetrics{
+    UpstreamMetric{{"bezel_upstream_primary", gauge, "database", "1 while a server is known to be the primary."},
+                   [](const pool::UpstreamRow& row) {
+                     return std::any_of(row.members.begin(), row.members.end(),
+                                        [](const pool::MemberRow& member) { return member.is_primary; })
+                                ? 1.0
+                                : 0.0;
+                   }},
+    UpstreamMetric{{"bezel_upstream_changing", gauge, "database", "1 while the primary is looked for."},
+                   [](const pool::UpstreamRow& row) { return row.state == "changing" ? 1.0 : 0.0; }},
+    UpstreamMetric{{"bezel_upstream_timeline", gauge, "database", "The latest timeline that has been seen; 0: none."},
+                   [](const pool::UpstreamRow& row) { return double(row.timeline.value_or(0)); }},
+    UpstreamMetric{{"bezel_upstream_source_up", gauge, "database", "1 while the source (Patroni, say) answers."},
+                   [](const pool::UpstreamRow& row) { return row.source_answers ? 1.0 : 0.0; }},
+    UpstreamMetric{{"bezel_failovers_total", counter, "database", "Changes of the primary that have ended."},
+                   [](const pool::UpstreamRow& row) { return double(row.failovers_total); }},
+    UpstreamMetric{{"bezel_failover_seconds_total", counter, "database",
+                    "How long they took, from the first sign to the new primary's word."},
+                   [](const pool::UpstreamRow& row) { return double(row.failover_us_total) * kSecondsPerUs; }},
+};
+
+constexpr MetricDescription kMemberServers{"bezel_upstream_member_servers", gauge, "database,member",
+                                           "Server connections to the member."};
+constexpr MetricDescription kMemberLag{"bezel_upstream_member_lag_bytes", gauge, "database,member",
+                                       "How far the replica is behind, where the source tells."};
+
+void add_upstreams(Exposition& out, pool::Fleet& fleet) {
+  const std::vector<pool::UpstreamRow> rows = fleet.upstreams();
+  for (const UpstreamMetric& metric : kUpstreamMetrics) {
+    out.begin(metric.description);
+    for (const pool::UpstreamRow& row : rows) out.add(metric.value(row), {{"database", row.databases}});
+  }
+  out.begin(kMemberServers);
+  for (const pool::UpstreamRow& row : rows) {
+    for (const pool::MemberRow& member : row.members) {
+      out.add(member.servers, {{"database", row.databases}, {"member", member.member.name}});
+    }
+  }
+  out.begin(kMemberLag);
+  for (const pool::UpstreamRow& row : rows) {
+    for (const pool::MemberRow& member : row.members) {
+      if (!member.member.lag_bytes) continue;
+      out.add(double(*member.member.lag_bytes), {{"database", row.databases}, {"member", member.member.name}});
+    }
+  }
+}
+
 void add_program(Exposition& out, pool::Fleet& fleet, Program& program) {
   out.begin(kBuildInfo);
   out.add(1, {{"version", program.version()}});
@@ -373,6 +426,8 @@ std::vector<MetricDescription> collect_descriptions() {
   for (const auto& metric : kDatabaseMetrics) all.push_back(metric.description);
   for (const auto& metric : kUserMetrics) all.push_back(metric.description);
   for (const auto& metric : kWorkerMetrics) all.push_back(metric.description);
+  for (const auto& metric : kUpstreamMetrics) all.push_back(metric.description);
+  for (const auto& description : {kMemberServers, kMemberLag}) all.push_back(description);
   for (const auto& description : {kBuildInfo, kReady, kState, kMaxClients}) all.push_back(description);
   for (const auto& metric : kProcessMetrics) all.push_back(metric.description);
   return all;
@@ -392,6 +447,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   add_databases(out, fleet_);
   add_users(out, fleet_);
   add_workers(out, fleet_.statistics());
+  add_upstreams(out, fleet_);
   add_program(out, fleet_, program_);
   add_process(out);
   return out.take();

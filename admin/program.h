@@ -37,6 +37,9 @@ class Program {
   /// thread: reading files is nothing that a worker waits for.
   virtual void reload(int caller, std::function<void(std::string)> done) = 0;
   virtual void shutdown(ShutdownMode mode) = 0;
+  /// SWITCHOVER: makes `candidate` (empty: whichever) the primary of its cluster, without any client seeing an error.
+  /// `done("")` or `done(error)` follows on worker `caller`'s thread.
+  virtual void switch_over(int caller, const std::string& candidate, std::function<void(std::string)> done) = 0;
   /// Whether the process is about to end.
   virtual bool shutting_down() = 0;
   /// Why the program is not ready to serve; empty: it is.

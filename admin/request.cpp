@@ -106,6 +106,18 @@ Interpretation interpret_set(std::string_view text, const TokenList& tokens) {
   return {std::move(request), std::nullopt};
 }
 
+/// SWITCHOVER [member]. Names of members have dashes and dots in them: quotes are not needed.
+Interpretation interpret_switchover(std::string_view text, const TokenList& tokens) {
+  if (tokens.size() == 1) return requested(kSwitchover);
+  if (tokens.size() == 2) return requested(kSwitchover, tokens[1].text);
+  for (size_t i = 1; i < tokens.size(); i++) {
+    const bool apart = i > 1 && tokens[i].begin != tokens[i - 1].end;
+    const bool plain = tokens[i].kind == Token::Kind::word || tokens[i].is_symbol('-') || tokens[i].is_symbol('.');
+    if (apart || !plain) return not_understood(text);
+  }
+  return requested(kSwitchover, std::string(text.substr(tokens[1].begin, tokens.back().end - tokens[1].begin)));
+}
+
 bool has_parameter(const TokenList& tokens) {
   for (size_t i = 0; i + 1 < tokens.size(); i++) {
     const Token& next = tokens[i + 1];
@@ -127,6 +139,7 @@ Interpretation interpret(std::string_view text) {
   if (has_parameter(tokens))
     return failed({"statements of the console take no parameters", protocol::sqlstate::kFeatureNotSupported, {}});
   if (tokens.size() >= 3 && is_word(tokens[0], "set")) return interpret_set(text, tokens);
+  if (is_word(tokens[0], kSwitchover.name)) return interpret_switchover(text, tokens);
   const bool command = tokens[0].is_name() && (tokens.size() == 1 || (tokens.size() == 2 && tokens[1].is_name()));
   return command ? interpret_command(text, tokens) : not_understood(text);
 }

@@ -1,4 +1,3 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +6,7 @@
 
 #include "admin/commands.h"
 #include "admin/connection_lists.h"
+#include "admin/wall_time.h"
 
 // SHOW CLIENTS, SERVERS, SOCKETS and ACTIVE_SOCKETS: one row a connection.
 
@@ -49,13 +49,6 @@ constexpr std::span<const Column> kConnectionColumns = std::span(kSocketColumns)
 
 using ConnectionRows = std::vector<pool::ConnectionRow>;
 
-std::string time_text(int64_t wall_clock_us) {
-  const auto seconds = static_cast<time_t>(wall_clock_us / 1'000'000);
-  tm local{};
-  localtime_r(&seconds, &local);
-  return fmt::format("{:%Y-%m-%d %H:%M:%S} {}", local, local.tm_zone);
-}
-
 /// PgBouncer shows addresses of its objects; ours are known by their ids.
 std::string pointer_text(uint64_t id) {
   return id == 0 ? std::string() : fmt::format("{:#x}", id);
@@ -67,8 +60,8 @@ void write(ResultRows& rows, const pool::ConnectionRow& row, std::string_view st
   rows.text(row.replication).text(state);
   rows.text(row.ends.peer_address).number(row.ends.peer_port);
   rows.text(row.ends.local_address).number(row.ends.local_port);
-  rows.text(time_text(row.connected_at_us));
-  rows.text(time_text(row.request_at_us != 0 ? row.request_at_us : row.connected_at_us));
+  rows.text(wall_time(row.connected_at_us));
+  rows.text(wall_time(row.request_at_us != 0 ? row.request_at_us : row.connected_at_us));
   rows.number(row.wait_us / 1'000'000).number(row.wait_us % 1'000'000).number(row.close_needed ? 1 : 0);
   rows.text(pointer_text(row.id)).text(pointer_text(row.link)).number(row.remote_pid);
   rows.text(row.tls).text(row.application_name).number(row.prepared_statements);

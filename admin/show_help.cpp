@@ -21,6 +21,8 @@ std::string_view argument_text(Argument argument) {
       return " <client_id>";
     case Argument::shutdown_mode:
       return " [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]";
+    case Argument::optional_member:
+      return " [<member>]";
     case Argument::none:
       break;
   }

@@ -9,6 +9,7 @@
 #include "pool/byte_stream.h"
 #include "pool/settings.h"
 #include "pool/statistics.h"
+#include "pool/upstream.h"
 
 namespace bezel::pool {
 
@@ -78,6 +79,8 @@ class Fleet {
   virtual void operate(int caller, OperationRequest request, std::function<void(std::string error)> done) = 0;
   /// What SHOW STATE says: "active", "paused" or "suspended".
   virtual std::string state() const = 0;  ///< any thread
+  /// The upstreams of the configuration, with their histories.
+  virtual std::vector<UpstreamRow> upstreams() const = 0;  ///< any thread
 };
 
 }  // namespace bezel::pool

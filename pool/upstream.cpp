@@ -53,6 +53,14 @@ bool satisfies(const ServerRole& role, TargetSessionAttrs wanted) {
   return false;
 }
 
+std::string databases_of(const Settings& settings, const UpstreamSettings& upstream) {
+  std::string list;
+  for (const auto& [name, database] : settings.databases) {
+    if (database.upstream == upstream) list += (list.empty() ? "" : ",") + name;
+  }
+  return list;
+}
+
 Upstream::Upstream(UpstreamSettings settings, Changed changed)
     : settings_(std::move(settings)), changed_(std::move(changed)) {}
 
@@ -166,13 +174,11 @@ void Upstream::begin_change(std::string_view why, int64_t now_us, int64_t wall_u
 }
 
 void Upstream::confirm(State& state, const ServerRole& role, int64_t now_us, int64_t wall_us) {
-  const bool is_new = !primary_ || *primary_ != state.member.address;
   primary_ = state.member.address;
   timeline_ = std::max(timeline_, role.timeline.value_or(0));
   confirmed_ = true;
   without_primary_since_us_ = 0;
   state_since_wall_us_ = wall_us;
-  if (is_new || changing()) completed_++;
   end_change(now_us, &state);
 }
 
@@ -189,6 +195,8 @@ void Upstream::end_change(int64_t now_us, const State* primary) {
     return;
   }
   failover.ended_us = now_us;
+  failovers_total_++;
+  failover_us_total_ += now_us - failover.began_us;
   failover.to = to;
   if (timeline_ > 0) failover.timeline = timeline_;
 }
@@ -443,11 +451,6 @@ void Upstream::release() {
   if (held_.exchange(false)) changed_(*this);
 }
 
-uint64_t Upstream::completed_changes() const {
-  const std::lock_guard lock(mutex_);
-  return completed_;
-}
-
 std::optional<Member> Upstream::primary() const {
   const std::lock_guard lock(mutex_);
   if (!confirmed_) return std::nullopt;
@@ -486,17 +489,12 @@ UpstreamRow Upstream::row() const {
   row.source_answers = source_answers_;
   row.silence = source_answers_ ? "" : silence_;
   row.scheduled = membership_.scheduled;
+  row.source = settings_.source;
+  row.failovers.assign(failovers_.begin(), failovers_.end());
+  row.without_primary_since_us = without_primary_since_us_;
+  row.failovers_total = failovers_total_;
+  row.failover_us_total = failover_us_total_;
   return row;
-}
-
-std::vector<Failover> Upstream::failovers() const {
-  const std::lock_guard lock(mutex_);
-  return {failovers_.begin(), failovers_.end()};
-}
-
-int64_t Upstream::without_primary_since_us() const {
-  const std::lock_guard lock(mutex_);
-  return without_primary_since_us_;
 }
 
 void Upstream::forget_timeline() {

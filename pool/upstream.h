@@ -56,6 +56,8 @@ struct MemberRow {
 
 /// The state of an upstream, for people.
 struct UpstreamRow {
+  std::string databases;  ///< that lead to it, with commas between them
+  UpstreamSource source = UpstreamSource::fixed;
   std::vector<MemberRow> members;
   std::string state;          ///< "unknown" (nobody has needed it yet), "serving", "changing" (looking for a
                               ///< primary), "holding" (a switchover under way)
@@ -66,7 +68,14 @@ struct UpstreamRow {
   bool source_answers = false;
   std::string silence;  ///< why it does not
   std::optional<ScheduledSwitchover> scheduled = {};
+  std::vector<Failover> failovers;       ///< the newest first
+  int64_t without_primary_since_us = 0;  ///< monotonic; 0: there is one, or nobody has asked yet
+  uint64_t failovers_total = 0;          ///< that have ended, and how long they took together
+  int64_t failover_us_total = 0;
 };
+
+/// The names of the databases that lead to it, with commas between them.
+std::string databases_of(const Settings& settings, const UpstreamSettings& upstream);
 
 /// A cluster: who its members are by the source's word, which of them is the primary by its own, and where the next
 /// connection goes. Every pool of every worker that leads to this cluster asks the same object.
@@ -130,8 +139,6 @@ class Upstream {
   void hold(std::string_view why, int64_t wall_us);
   void release();
   bool held() const { return held_.load(std::memory_order_relaxed); }
-  /// The number of changes that have ended with a primary; it grows.
-  uint64_t completed_changes() const;
   /// The primary by its own word and since the last sign against it; nothing: it is being looked for.
   std::optional<Member> primary() const;
   /// The leader's name by the source's word; empty: there is none.
@@ -140,12 +147,8 @@ class Upstream {
   // ---- For people ----
 
   UpstreamRow row() const;
-  /// The newest first.
-  std::vector<Failover> failovers() const;
   /// The number of the last one that began; 0: there was none.
   uint64_t last_failover() const { return last_failover_.load(std::memory_order_relaxed); }
-  /// Since when there has been no primary (monotonic); 0: there is one, or nobody has asked yet.
-  int64_t without_primary_since_us() const;
   /// Forgets which timelines there have been: after a restore to an earlier point, RECONNECT must lead to the servers.
   void forget_timeline();
 
@@ -199,8 +202,9 @@ class Upstream {
   int64_t state_since_wall_us_ = 0;
   int64_t last_sign_us_ = 0;
   int64_t without_primary_since_us_ = 0;
-  uint64_t completed_ = 0;
   std::deque<Failover> failovers_;  // the newest in front
+  uint64_t failovers_total_ = 0;
+  int64_t failover_us_total_ = 0;
   std::string held_why_;
   int64_t held_since_wall_us_ = 0;
 

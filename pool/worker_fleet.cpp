@@ -75,6 +75,17 @@ void WorkerFleet::list_connections(int caller, bool servers, std::function<void(
   });
 }
 
+std::vector<UpstreamRow> WorkerFleet::upstreams() const {
+  const SettingsPtr now = settings();
+  std::vector<UpstreamRow> rows;
+  for (const auto& upstream : shared_.upstreams.all()) {
+    UpstreamRow row = upstream->row();
+    row.databases = databases_of(*now, upstream->settings());
+    if (!row.databases.empty()) rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
 std::string WorkerFleet::state() const {
   if (suspended_.load()) return "suspended";
   return shared_.directory.all_paused() ? "paused" : "active";
@@ -121,6 +132,7 @@ std::string WorkerFleet::change_flags(const OperationRequest& request) {
       return "";
     case Operation::reconnect:
       shared_.auth_cache.forget_all();
+      for (const auto& upstream : shared_.upstreams.all()) upstream->forget_timeline();
       return "";
     default:
       return "";

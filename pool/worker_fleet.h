@@ -24,6 +24,7 @@ class WorkerFleet final : public Fleet {
   void list_connections(int caller, bool servers, std::function<void(std::vector<ConnectionRow>)> done) override;
   void operate(int caller, OperationRequest request, std::function<void(std::string error)> done) override;
   std::string state() const override;
+  std::vector<UpstreamRow> upstreams() const override;
 
   /// Gives all workers new settings. Any thread.
   void apply_settings(SettingsPtr settings);

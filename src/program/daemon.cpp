@@ -103,8 +103,9 @@ std::string Daemon::start() {
   if (std::string error = sockets_.open(settings, workers, log); !error.empty()) return error;
   if (std::string error = write_pidfile(); !error.empty()) return error;
   if (std::string error = threads_->start(settings.batched_sends, &sockets_); !error.empty()) return error;
-  followers_.emplace(&loop_, shared_->upstreams,
-                     [this](LogLevel level, std::string_view line) { log_.write(level, line); });
+  followers_.emplace(
+      &loop_, shared_->upstreams, [this](const pool::UpstreamSettings& upstream) { return busy_servers(upstream); },
+      [this](LogLevel level, std::string_view line) { log_.write(level, line); });
   followers_->apply(settings);
   return start_metrics();
 }
@@ -306,6 +307,26 @@ void Daemon::reload(int caller, std::function<void(std::string)> done) {
   on_control_thread([this, caller, done = std::move(done)] { answer(caller, done, read_configuration()); });
 }
 
+void Daemon::switch_over(int caller, const std::string& candidate, std::function<void(std::string)> done) {
+  on_control_thread([this, caller, candidate, done = std::move(done)] {
+    followers_->switch_over(candidate, [this, caller, done](const std::string& error) { answer(caller, done, error); });
+  });
+}
+
+/// Servers of that upstream's primary that are with clients now.
+size_t Daemon::busy_servers(const pool::UpstreamSettings& upstream) const {
+  const pool::SettingsPtr settings = fleet_->settings();
+  const auto& databases = settings->databases;
+  size_t busy = 0;
+  for (const auto& pool : shared_->statistics.pools()) {
+    auto entry = databases.find(pool->database);
+    if (entry == databases.end()) entry = databases.find("*");
+    if (entry == databases.end() || entry->second.upstream != upstream) continue;
+    if (pool::wants_primary(entry->second.target_session_attrs)) busy += pool->sv_active.get();
+  }
+  return busy;
+}
+
 std::string Daemon::change_setting(const std::string& key, const std::string& value) {
   auto changed = std::make_shared<pool::Settings>(*fleet_->settings());
   if (const auto error = config::set_value(*changed, key, value)) return *error;
@@ -338,7 +359,15 @@ std::string Daemon::read_configuration() {
 std::string Daemon::not_ready_reason() {
   if (shutting_down_.load()) return "shutting down";
   const std::string state = fleet_->state();
-  return state == "active" ? "" : state;
+  if (state != "active") return state;
+  const int64_t budget_us = fleet_->settings()->query_wait_timeout_us;
+  for (const pool::UpstreamRow& upstream : fleet_->upstreams()) {
+    const int64_t since_us = upstream.without_primary_since_us;
+    // Until then clients wait, and will be served.
+    if (since_us == 0 || budget_us == 0 || admin::steady_clock_us() - since_us <= budget_us) continue;
+    return fmt::format("no primary of {} for longer than query_wait_timeout: {}", upstream.databases, upstream.why);
+  }
+  return "";
 }
 
 std::optional<std::vector<admin::ResolvedHost>> Daemon::resolved_hosts() {

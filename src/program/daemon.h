@@ -42,6 +42,7 @@ class Daemon final : public admin::Program {
                   std::function<void(std::string)> done) override;
   void reload(int caller, std::function<void(std::string)> done) override;
   void shutdown(admin::ShutdownMode mode) override;
+  void switch_over(int caller, const std::string& candidate, std::function<void(std::string)> done) override;
   bool shutting_down() override { return shutting_down_.load(); }
   std::string not_ready_reason() override;
   std::string version() const override { return BEZEL_VERSION; }
@@ -56,6 +57,7 @@ class Daemon final : public admin::Program {
   std::string read_configuration();
   /// Reads the files that the settings name, and nothing else, anew.
   void reread_files();
+  size_t busy_servers(const pool::UpstreamSettings& upstream) const;
   std::string change_setting(const std::string& key, const std::string& value);
   void install(pool::SettingsPtr settings);
   void answer(int worker, std::function<void(std::string)> done, std::string error);

@@ -18,19 +18,10 @@ int64_t now_us() {
 }
 
 bool names(const pool::Settings& settings, const pool::UpstreamSettings& upstream) {
-  return std::any_of(settings.databases.begin(), settings.databases.end(),
-                     [&](const auto& database) { return database.second.upstream == upstream; });
+  return !pool::databases_of(settings, upstream).empty();
 }
 
 }  // namespace
-
-std::string databases_of(const pool::Settings& settings, const pool::UpstreamSettings& upstream) {
-  std::string list;
-  for (const auto& [name, database] : settings.databases) {
-    if (database.upstream == upstream) list += (list.empty() ? "" : ",") + name;
-  }
-  return list;
-}
 
 /// One upstream, whoever follows it, and what is said about it in the log.
 struct Followers::Following final : Observer {
@@ -71,7 +62,7 @@ struct Followers::Following final : Observer {
   /// The oldest first.
   std::vector<pool::Failover> unseen() const {
     if (upstream->last_failover() <= ended) return {};
-    std::vector<pool::Failover> failovers = upstream->failovers();
+    std::vector<pool::Failover> failovers = upstream->row().failovers;
     std::reverse(failovers.begin(), failovers.end());
     return failovers;
   }
@@ -79,13 +70,15 @@ struct Followers::Following final : Observer {
   std::shared_ptr<pool::Upstream> upstream;
   const LogFunction& log;
   std::unique_ptr<Follower> follower;
+  std::unique_ptr<Switchover> switchover;  // under way; it uses the follower
+  std::optional<pool::ScheduledSwitchover> prepared;
   std::string name;
   bool silent = false;
   uint64_t begun = 0, ended = 0;  // numbers of failovers that the log has told of
 };
 
-Followers::Followers(uv_loop_t* loop, pool::UpstreamTable& table, LogFunction log)
-    : loop_(loop), table_(table), log_(std::move(log)), timer_(new uv_timer_t) {
+Followers::Followers(uv_loop_t* loop, pool::UpstreamTable& table, Switchover::BusyServers busy, LogFunction log)
+    : loop_(loop), table_(table), busy_(std::move(busy)), log_(std::move(log)), timer_(new uv_timer_t) {
   uv_timer_init(loop, timer_);
   timer_->data = this;
 }
@@ -106,7 +99,8 @@ void Followers::apply(const pool::Settings& settings) {
     following.follower = make_follower(loop_, *database.upstream, following, log_);
     following.follower->start();
   }
-  for (const auto& following : following_) following->name = databases_of(settings, following->upstream->settings());
+  for (const auto& following : following_)
+    following->name = pool::databases_of(settings, following->upstream->settings());
   if (following_.empty()) {
     uv_timer_stop(timer_);
   } else if (uv_is_active(reinterpret_cast<uv_handle_t*>(timer_)) == 0) {
@@ -116,14 +110,66 @@ void Followers::apply(const pool::Settings& settings) {
 }
 
 void Followers::tick() {
-  for (const auto& following : following_) following->tell();
+  const int64_t now = now_us<std::chrono::steady_clock>();
+  for (const auto& following : following_) {
+    following->tell();
+    begin_announced(*following);
+    if (following->switchover && following->switchover->step(now)) following->switchover.reset();
+  }
 }
 
-Follower* Followers::find(const pool::Upstream& upstream) {
+Followers::Following* Followers::find(const pool::Upstream& upstream) {
+  const auto at = std::find_if(following_.begin(), following_.end(),
+                               [&](const auto& one) { return one->upstream.get() == &upstream; });
+  return at == following_.end() ? nullptr : at->get();
+}
+
+// ---- Switchovers
+// -------------------------------------------------------------------------------------------------------
+
+void Followers::begin(Following& following, const std::string& candidate, int64_t at_us, Switchover::Done done) {
+  following.switchover.reset();
+  following.switchover = std::make_unique<Switchover>(
+      following.upstream, *following.follower, busy_, candidate, at_us,
+      [this, name = following.name, done = std::move(done)](const std::string& error) {
+        log_(error.empty() ? LogLevel::info : LogLevel::warning,
+             fmt::format("upstream {}: switchover {}", name, error.empty() ? "done" : "failed: " + error));
+        if (done) done(error);
+      });
+  log_(LogLevel::info, fmt::format("upstream {}: switchover begins: transactions are drained", following.name));
+}
+
+/// What the cluster has said that it will do is prepared as if it had been asked for here.
+void Followers::begin_announced(Following& following) {
+  const pool::UpstreamRow row = following.upstream->row();
+  if (!row.scheduled || row.scheduled == following.prepared) return;
+  const int64_t left_us = row.scheduled->at_wall_us - now_us<std::chrono::system_clock>();
+  if (left_us > Switchover::kLeadUs) return;
+  following.prepared = row.scheduled;
+  if (left_us < 0) return;  // it should have happened: too late to prepare anything
+  begin(following, row.scheduled->to, now_us<std::chrono::steady_clock>() + left_us, nullptr);
+}
+
+void Followers::switch_over(const std::string& candidate, Switchover::Done done) {
+  Following* chosen = nullptr;
+  size_t able = 0;
   for (const auto& following : following_) {
-    if (following->upstream.get() == &upstream) return following->follower.get();
+    if (following->upstream->settings().source != pool::UpstreamSource::patroni) continue;
+    const std::vector<pool::MemberRow> members = following->upstream->row().members;
+    const bool has_it = candidate.empty() || std::any_of(members.begin(), members.end(),
+                                                         [&](const auto& row) { return row.member.name == candidate; });
+    if (!has_it) continue;
+    chosen = following.get();
+    able++;
   }
-  return nullptr;
+  if (chosen == nullptr && candidate.empty()) return done("there is no upstream whose source is patroni");
+  if (chosen == nullptr) return done(fmt::format("no cluster has a member \"{}\"", candidate));
+  if (able > 1) return done("there are several clusters: name the member that is to be the primary");
+  if (chosen->switchover) return done("a switchover is under way already");
+  const std::string leader = chosen->upstream->leader_name();
+  if (leader.empty()) return done("the cluster has no leader now");
+  if (leader == candidate) return done(fmt::format("{} is the primary already", candidate));
+  begin(*chosen, candidate, 0, std::move(done));
 }
 
 }  // namespace bezel::upstream

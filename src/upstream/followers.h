@@ -10,13 +10,14 @@
 #include "pool/settings.h"
 #include "pool/upstream.h"
 #include "src/upstream/follower.h"
+#include "src/upstream/switchover.h"
 
 namespace bezel::upstream {
 
 /// The followers of all upstreams of the configuration. Everything is called by the thread that runs the loop.
 class Followers {
  public:
-  Followers(uv_loop_t* loop, pool::UpstreamTable& table, LogFunction log);
+  Followers(uv_loop_t* loop, pool::UpstreamTable& table, Switchover::BusyServers busy, LogFunction log);
   /// Stops all; the loop must run once more for their handles to close.
   ~Followers();
   Followers(const Followers&) = delete;
@@ -24,8 +25,9 @@ class Followers {
 
   /// Follows the upstreams that the settings name, and no others.
   void apply(const pool::Settings& settings);
-  /// The follower of that upstream; nullptr: there is none (any more).
-  Follower* find(const pool::Upstream& upstream);
+  /// Makes `candidate` (empty: whichever) the primary of the cluster that it is a member of. `done` gets an empty text,
+  /// or an error.
+  void switch_over(const std::string& candidate, Switchover::Done done);
 
   /// How often a change under way is looked after.
   static constexpr uint64_t kTickMs = 50;
@@ -34,15 +36,16 @@ class Followers {
   struct Following;
 
   void tick();
+  Following* find(const pool::Upstream& upstream);
+  void begin(Following& following, const std::string& candidate, int64_t at_us, Switchover::Done done);
+  void begin_announced(Following& following);
 
   uv_loop_t* loop_;
   pool::UpstreamTable& table_;
+  Switchover::BusyServers busy_;
   LogFunction log_;
   uv_timer_t* timer_;  // outlives this object until it is closed
   std::vector<std::unique_ptr<Following>> following_;
 };
-
-/// The names of the databases that lead to the upstream, with commas between them: what people know it by.
-std::string databases_of(const pool::Settings& settings, const pool::UpstreamSettings& upstream);
 
 }  // namespace bezel::upstream

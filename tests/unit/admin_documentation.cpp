@@ -72,6 +72,8 @@ std::string argument_text(Argument argument) {
       return " id";
     case Argument::shutdown_mode:
       return " [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]";
+    case Argument::optional_member:
+      return " [member]";
     case Argument::none:
       break;
   }

@@ -30,6 +30,7 @@ class FakeFleet final : public pool::Fleet {
   std::vector<pool::DatabaseState> database_states() override { return databases; }
   std::vector<pool::UserState> user_states() override { return users; }
   std::string state() const override { return now; }
+  std::vector<pool::UpstreamRow> upstreams() const override { return clusters; }
 
   void list_connections(int, bool servers, std::function<void(std::vector<pool::ConnectionRow>)> done) override {
     const auto answer = [this, servers, done] { done(servers ? server_rows : client_rows); };
@@ -57,6 +58,7 @@ class FakeFleet final : public pool::Fleet {
   pool::StatisticsRegistry registry;
   std::vector<pool::DatabaseState> databases;
   std::vector<pool::UserState> users;
+  std::vector<pool::UpstreamRow> clusters;
   std::vector<pool::ConnectionRow> client_rows, server_rows;
   std::string now = "active";
   std::string operation_error;
@@ -79,6 +81,10 @@ class FakeProgram final : public Program {
     done(reload_error);
   }
   void shutdown(ShutdownMode mode) override { shutdowns.push_back(mode); }
+  void switch_over(int, const std::string& candidate, std::function<void(std::string)> done) override {
+    switchovers.push_back(candidate);
+    done(switchover_error);
+  }
   bool shutting_down() override { return ending; }
   std::string not_ready_reason() override { return reason; }
   std::string version() const override { return "9.8.7"; }
@@ -86,14 +92,15 @@ class FakeProgram final : public Program {
   void log_command(std::string_view line) override { log.emplace_back(line); }
 
   /// How often something was changed.
-  size_t changes() const { return sets.size() + static_cast<size_t>(reloads) + shutdowns.size(); }
+  size_t changes() const { return sets.size() + static_cast<size_t>(reloads) + shutdowns.size() + switchovers.size(); }
 
   std::vector<ConfigRow> config;
   std::vector<std::pair<std::string, std::string>> sets;
   std::vector<ShutdownMode> shutdowns;
   int reloads = 0;
   bool ending = false;
-  std::string set_error, reload_error, reason;
+  std::vector<std::string> switchovers;
+  std::string set_error, reload_error, switchover_error, reason;
   std::optional<std::vector<ResolvedHost>> hosts;
   std::vector<std::string> log;
 };

@@ -35,6 +35,11 @@ TEST_CASE("metrics: what is exposed is what is described, in the same order") {
   pool::UserState user;
   user.name = "u";
   fixture.fleet.users = {user};
+  pool::UpstreamRow cluster;
+  cluster.databases = "app";
+  cluster.members.emplace_back();
+  cluster.members.front().member.lag_bytes = 1;
+  fixture.fleet.clusters = {cluster};
   const auto families = fixture.metrics.Collect();
   const auto descriptions = metric_descriptions();
   REQUIRE(families.size() == descriptions.size());

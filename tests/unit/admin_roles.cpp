@@ -30,6 +30,7 @@ const std::vector<Rule>& rules() {
       {"SHOW DATABASES", true, 0},
       {"SHOW DNS_HOSTS", true, 0},
       {"SHOW DNS_ZONES", true, 0},
+      {"SHOW FAILOVERS", true, 0},
       {"SHOW FDS", false, 0},
       {"SHOW HELP", true, 0},
       {"SHOW LISTS", true, 0},
@@ -44,6 +45,7 @@ const std::vector<Rule>& rules() {
       {"SHOW STATS_AVERAGES", true, 0},
       {"SHOW STATS_TOTALS", true, 0},
       {"SHOW TOTALS", true, 0},
+      {"SHOW UPSTREAM", true, 0},
       {"SHOW USERS", true, 0},
       {"SHOW VERSION", true, 0},
       {"DISABLE app", false, 1},
@@ -56,6 +58,7 @@ const std::vector<Rule>& rules() {
       {"RESUME idle", false, 1},
       {"SHUTDOWN", false, 1},
       {"SUSPEND", false, 1},
+      {"SWITCHOVER", false, 1},
       {"WAIT_CLOSE", false, 1},
       {"SET max_client_conn = 5", false, 1},
   };

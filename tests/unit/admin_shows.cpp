@@ -156,8 +156,8 @@ TEST_CASE("admin: columns are PgBouncer's, with their order and types") {
     CHECK(columns == shape.columns);
     CHECK(answer.tag == "SHOW");
   }
-  // The others return no rows: HELP, and what is not supported.
-  CHECK(shapes().size() + 5 == show_commands().size());
+  // The others return no rows: HELP, and what is not supported; or PgBouncer does not have them.
+  CHECK(shapes().size() + 5 + 2 == show_commands().size());
 }
 
 TEST_CASE("admin: what is not supported says so") {
@@ -168,6 +168,78 @@ TEST_CASE("admin: what is not supported says so") {
     CHECK(answer.error == std::string(text) + " is not supported");
     CHECK(answer.sqlstate == "0A000");
   }
+}
+
+namespace {
+
+/// A cluster of two, in the middle of a change.
+pool::UpstreamRow changing_cluster() {
+  pool::UpstreamRow row;
+  row.databases = "app,reports";
+  row.source = pool::UpstreamSource::patroni;
+  pool::MemberRow leader;
+  leader.member = {"db-0", {"10.0.0.1", 5432}, pool::MemberRole::primary, "running", 6};
+  leader.said = "standby";
+  leader.servers = 3;
+  pool::MemberRow replica;
+  replica.member = {"db-1", {"10.0.0.2", 5433}, pool::MemberRole::replica, "streaming", 6, 1024};
+  row.members = {leader, replica};
+  row.state = "changing";
+  row.why = "db-1: server closed the connection";
+  row.since_wall_us = 1'700'000'000'000'000;
+  row.source_answers = true;
+  pool::Failover failover;
+  failover.number = 4;
+  failover.began_us = 1'000'000;
+  failover.ended_us = 3'500'000;
+  failover.reason = "db-0 is stopping";
+  failover.from = "db-0";
+  failover.to = "db-1";
+  failover.timeline = 6;
+  failover.held = 12;
+  failover.in_doubt = 1;
+  row.failovers = {failover};
+  return row;
+}
+
+}  // namespace
+
+TEST_CASE("admin: SHOW UPSTREAM and SHOW FAILOVERS") {
+  Fixture fixture;
+  CHECK(fixture.query("SHOW UPSTREAM").rows.empty());
+  fixture.fleet.clusters = {changing_cluster()};
+  const Answer members = fixture.query("SHOW UPSTREAM");
+  REQUIRE(members.rows.size() == 2);
+  CHECK(column(members, "member") == std::vector<std::string>{"db-0", "db-1"});
+  CHECK(column(members, "role") == std::vector<std::string>{"primary", "replica"});
+  CHECK(column(members, "serves") == std::vector<std::string>{"no", "no"});
+  CHECK(members.row_map(0).at("said") == "standby");
+  CHECK(members.row_map(1).at("lag") == "1024");
+  CHECK(members.row_map(0).at("upstream") == "changing");
+  CHECK(members.row_map(0).at("why") == "db-1: server closed the connection");
+  const Answer failovers = fixture.query("SHOW FAILOVERS");
+  REQUIRE(failovers.rows.size() == 1);
+  CHECK(failovers.row_map(0).at("duration_ms") == "2500");
+  CHECK(failovers.row_map(0).at("held") == "12");
+  CHECK(failovers.row_map(0).at("in_doubt") == "1");
+  CHECK(failovers.row_map(0).at("database") == "app,reports");
+  // The source is silent.
+  fixture.fleet.clusters[0].source_answers = false;
+  fixture.fleet.clusters[0].silence = "refused";
+  CHECK(fixture.query("SHOW UPSTREAM").row_map(0).at("remark") == "no answer from the source: refused");
+}
+
+TEST_CASE("admin: SWITCHOVER takes members' names as they are") {
+  Fixture fixture;
+  for (const char* text :
+       {"SWITCHOVER", "switchover db_1;", "SWITCHOVER jewelry-shop-db-1", "SWITCHOVER \"db 1\"", "SWITCHOVER 'db-2'"}) {
+    CHECK(fixture.query(text).tag == "SWITCHOVER");
+  }
+  CHECK(fixture.program.switchovers == std::vector<std::string>{"", "db_1", "jewelry-shop-db-1", "db 1", "db-2"});
+  CHECK(!fixture.query("SWITCHOVER a b").error.empty());
+  CHECK(!fixture.query("SWITCHOVER a = b").error.empty());
+  fixture.program.switchover_error = "no cluster has a member \"x\"";
+  CHECK(fixture.query("SWITCHOVER x").error == "no cluster has a member \"x\"");
 }
 
 TEST_CASE("admin: SHOW POOLS sums the workers") {

@@ -82,7 +82,7 @@ TEST_CASE("upstream: without a source's word every member is asked, and the one 
   CHECK(!cluster.upstream.changing());
   // From now on it is no question.
   for (int i = 0; i < 10; i++) CHECK(cluster.choose() == kB);
-  CHECK(cluster.upstream.failovers().empty());
+  CHECK(cluster.upstream.row().failovers.empty());
 }
 
 TEST_CASE("upstream: while the primary is looked for, each member is tried rarely, and not by too many at once") {
@@ -121,7 +121,7 @@ TEST_CASE("upstream: a leader by the source's word is the primary only when it s
   CHECK(cluster.upstream.primary()->address == kB);
   CHECK(cluster.serves(kB));
   CHECK(!cluster.serves(kA));
-  const std::vector<Failover> failovers = cluster.upstream.failovers();
+  const std::vector<Failover> failovers = cluster.upstream.row().failovers;
   REQUIRE(failovers.size() == 1);
   CHECK(failovers[0].from == "db-1");
   CHECK(failovers[0].to == "db-2");
@@ -209,7 +209,7 @@ TEST_CASE("upstream: signs of a change") {
   cluster.now_us += Upstream::kTryAgainUs;
   CHECK(cluster.login(kA).empty());
   CHECK(!cluster.upstream.changing());
-  CHECK(cluster.upstream.failovers().empty());
+  CHECK(cluster.upstream.row().failovers.empty());
 }
 
 TEST_CASE("upstream: a replica that is lost is no sign of anything") {
@@ -231,11 +231,11 @@ TEST_CASE("upstream: a change of which no more is heard, and that nobody waits f
   cluster.now_us += Upstream::kQuietUs - 1;
   cluster.upstream.tick(cluster.now_us);
   CHECK(cluster.upstream.changing());
-  CHECK(cluster.upstream.without_primary_since_us() > 0);
+  CHECK(cluster.upstream.row().without_primary_since_us > 0);
   cluster.now_us += 1;
   cluster.upstream.tick(cluster.now_us);
   CHECK(!cluster.upstream.changing());
-  CHECK(cluster.upstream.without_primary_since_us() == 0);
+  CHECK(cluster.upstream.row().without_primary_since_us == 0);
   // Who needs a server next looks for it.
   CHECK(cluster.connect() == kA);
   // While somebody waits it goes on.
@@ -318,7 +318,7 @@ TEST_CASE("upstream: the history is bounded, the newest first") {
     cluster.roles[next] = {false, false, ++timeline};
     REQUIRE(cluster.connect() == next);
   }
-  const std::vector<Failover> failovers = cluster.upstream.failovers();
+  const std::vector<Failover> failovers = cluster.upstream.row().failovers;
   CHECK(failovers.size() == Upstream::kFailoversMax);
   CHECK(failovers.front().number == Upstream::kFailoversMax + 10);
   CHECK(failovers.front().timeline == timeline);
