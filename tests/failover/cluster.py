@@ -24,7 +24,7 @@ LOOKUP = "pooler"
 START_S_MAX = 90
 HEAL_S_MAX = 90
 # A member that has not come back by itself is made anew.
-REINITIALISE_AFTER_S = 40
+REINITIALISE_AFTER_S = 25
 TTL_S = 20
 
 # As the Postgres operator makes it (docs/authentication-query.md has a better one).
@@ -202,8 +202,8 @@ class Node:
                 "pg_hba": [f"host {databases} all {addresses} scram-sha-256" for databases in ("all", "replication")
                            for addresses in ("127.0.0.1/32", f"{self.host}/24")],
                 "parameters": {
-                    "unix_socket_directories": "", "fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_wal_size": "256MB",
-                    "min_wal_size": "32MB", "wal_segment_size": None, "autovacuum": "off", "jit": "off", "log_line_prefix": "%m [%p] ",
+                    "unix_socket_directories": "", "fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB",
+                    "min_wal_size": "32MB", "autovacuum": "off", "jit": "off", "log_line_prefix": "%m [%p] ",
                     "log_min_messages": "warning", "checkpoint_timeout": "15min",
                 },
             },

@@ -104,7 +104,7 @@ class Client:
             try:
                 self._round(self)
             except ERRORS:
-                pass  # noted where it was met
+                self.sleep(PAUSE_S)  # noted where it was met
         self.log_out()
 
     def _connect_psycopg2(self) -> object:

@@ -40,6 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--follow", choices=pooler.FOLLOWS, default="patroni", help="how Bezel finds the primary (patroni)")
     parser.add_argument("--repeats", type=int, default=1, help="how often the event happens, under one load: 30 switchovers, say")
     parser.add_argument("--console-switchover", action="store_true", help="the event switchover by the console's command SWITCHOVER")
+    parser.add_argument("--expect-breach", metavar="KIND", help="turns the verdict round: the pooler must break its promise in this way")
     parser.add_argument("--figures", type=Path, help="writes figures of all trials into this file, as JSON")
     parser.add_argument("--keep", action="store_true", help="keeps the folder with logs and data")
     arguments = parser.parse_args()
@@ -79,7 +80,7 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> int:
         for event in chosen:
             for name in arguments.pooler:
                 result = _run_one(arguments, event, name, cluster, _new_folder(folder, f"{event.name}-{name}"), [ports.pop(), ports.pop()])
-                passed = passed and result.passed()
+                passed = _as_expected(result, arguments.expect_breach) and passed
                 measured.append(figures.of(result))
                 _write_figures(arguments.figures, measured)
     return 0 if passed else 1
@@ -106,6 +107,14 @@ def _run_one(arguments: argparse.Namespace, event: events.Event, name: str, clus
     if not result.passed() and name == "bezel":
         print(f"--- the end of bezel's log\n{tail(folder / 'bezel.log', 60)}", flush=True)
     return result
+
+
+def _as_expected(result: trial.Result, breach_kind: str | None) -> bool:
+    if breach_kind is None:
+        return result.passed()
+    found = any(breach.kind == breach_kind for breach in result.breaches)
+    print(f"expected is \"{breach_kind}\", which was {'' if found else 'not '}found", flush=True)
+    return found
 
 
 def _new_folder(folder: Path, name: str) -> Path:

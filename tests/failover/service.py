@@ -10,10 +10,12 @@ import socket
 import threading
 
 from cluster import Cluster, Node
+from processes import Failed
 
 DELAY_S = 0.3
 POLL_S = 0.1
 CONNECT_S_MAX = 60
+START_S_MAX = 10
 HOST = "127.0.0.1"
 
 
@@ -27,10 +29,14 @@ class Service:
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task] = set()
+        self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
+        """Returns when there is a leader to be led to."""
         self._thread.start()
+        if not self._open.wait(START_S_MAX):
+            raise Failed("the service finds no leader")
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -69,6 +75,7 @@ class Service:
         self._target = node
         if node and not self._server:
             self._server = await asyncio.start_server(self._take, HOST, self.port)
+            self._open.set()
         elif not node and self._server:
             self._server.close()
             self._server = None
