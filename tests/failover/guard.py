@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _END_S_MAX = 15
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ended(BaseException):
@@ -31,24 +32,40 @@ class Ended(BaseException):
 
 
 def guarded(main: Callable[[Path], int], keep_folder: bool = False) -> int:
-    """Runs main(folder) in a child and returns its exit status, or 128 plus the signal that ended it or us."""
-    folder = Path(tempfile.mkdtemp(prefix="bezel-failover-", dir="/tmp"))  # short: unix sockets lie in it
+    """Runs main(folder) in a child of a guard and returns its exit status, or 128 plus the signal that ended it or us.
+
+    The guard is a child too, so that it can still clean up when we are killed.
+    """
+    caller = os.getpid()
+    guard = os.fork()
+    if guard == 0:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        os._exit(_guard(main, keep_folder) if os.getppid() == caller else 1)
+    for number in _ENDING:
+        signal.signal(number, lambda number, _frame: os.kill(guard, number))
+    _, status = os.waitpid(guard, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _guard(main: Callable[[Path], int], keep_folder: bool) -> int:
+    for number in _ENDING:
+        signal.signal(number, _end)
+    folder = Path(tempfile.mkdtemp(prefix="bezel-failover-", dir="/tmp"))  # short: PostgreSQL's paths are limited
     folder.chmod(0o711)  # the servers' user gets through to its own data
     _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
     status = 1
     try:
         status = _wait_for(_start(main, folder))
     except Ended as error:
         status = 128 + error.args[0]
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         _kill_all()
         network.remove_all(os.getpid())
         if keep_folder:
-            print(f"the folder is kept: {folder}", file=sys.stderr)
+            print(f"the folder is kept: {folder}", file=sys.stderr, flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return status
