@@ -54,9 +54,9 @@ class Etcd:
         self.url = f"http://{address}:{port}"
         self._folder = make_folder(folder / "etcd")
         self._log = folder / "etcd.log"
+        peers = f"http://{address}:{peer_port}"
         self._argv = ["/usr/bin/etcd", "--data-dir", self._folder / "data", "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-                      "--listen-peer-urls", f"http://127.0.0.1:{peer_port}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer_port}",
-                      "--initial-cluster", f"default=http://127.0.0.1:{peer_port}"]
+                      "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}"]
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:

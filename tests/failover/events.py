@@ -18,8 +18,8 @@ class Event:
     title: str
     """Does it to the cluster, whose leader is given."""
     happen: Callable[[Cluster, Node], None]
-    """Whether another node becomes the leader, or writes merely stop and go on."""
-    moves_leader: bool = True
+    """0: another node becomes the leader. Otherwise writes stop for at least that long, and whoever is the leader then takes them again."""
+    outage_s: float = 0
     """Whether nodes must be cut off, which takes namespaces."""
     needs_namespaces: bool = False
     """Until when writes are taken again, from the event on; generous, for busy machines."""
@@ -46,7 +46,10 @@ def run(event: Event, cluster: Cluster, watch: WriteWatch) -> Times:
     happened = time.monotonic()
     event.happen(cluster, leader)
     while True:
-        writable = watch.first_write(happened, not_by=leader.name) if event.moves_leader else watch.first_write_after_outage(happened)
+        if event.outage_s:
+            writable = watch.first_write_after_outage(happened, event.outage_s)
+        else:
+            writable = watch.first_write(happened, not_by=leader.name)
         if writable:
             before = [write.at for write in watch.writes() if write.node == leader.name and write.at < writable]
             return Times(happened, leader.name, writable, max(before, default=happened))
@@ -79,7 +82,7 @@ EVENTS = [
     Event("blackhole", "leader cut off from everything", lambda cluster, leader: cluster.network.cut_off(leader.name), needs_namespaces=True),
     Event("freeze_leader", "SIGSTOP of the whole leader", lambda _, leader: leader.freeze()),
     Event("kill_patroni", "kill -9 of the leader's Patroni alone", lambda _, leader: leader.kill_patroni()),
-    Event("kill_postgres", "kill -9 of PostgreSQL alone", lambda _, leader: leader.kill_postgres(), moves_leader=False),
-    Event("etcd_down", "etcd does not answer for 30 s", _freeze_etcd, moves_leader=False),
+    Event("kill_postgres", "kill -9 of PostgreSQL alone", lambda _, leader: leader.kill_postgres(), outage_s=0.5),
+    Event("etcd_down", "etcd does not answer for 30 s", _freeze_etcd, outage_s=5),
 ]
 BY_NAME = {event.name: event for event in EVENTS}

@@ -2,38 +2,57 @@
 
 from collections import Counter
 
+from events import Times
 from ledger import Doing, Ledger, Outcome
 from trial import Result
 
 
 def of(result: Result) -> dict:
-    """Times are seconds: those after `writable` count from when the cluster took writes again. None: it did not happen while observed."""
-    times, ledger = result.times, result.ledger
-    begin, end = times.happened, result.observed_until
+    """Times are seconds: those after `writable` count from when the cluster took writes again. None: it did not happen while observed. Of an
+    event that happened several times the slowest of each."""
+    ledger = result.ledger
+    begin, end = result.rounds[0].happened, result.observed_until
     failures = [failure for failure in ledger.failures if begin <= failure.at <= end]
-    going_on = [_first_after(successes, times.writable, end) for successes in ledger.successes.values()]
-    first_write = min((write.answered for write in ledger.acknowledged() if times.writable <= write.answered <= end), default=None)
-    pauses = {client: longest_pause(successes, begin, end) for client, successes in ledger.successes.items()}
+    ends = [times.happened for times in result.rounds[1:]] + [end]
+    rounds = [_round(times, ledger, until) for times, until in zip(result.rounds, ends)]
     return {
         "event": result.event,
         "pooler": result.pooler,
-        "old_leader_last_write_s": round(times.last_old_write - begin, 2),
-        "writable_s": round(times.writable - begin, 2),
-        "first_write_after_writable_s": _since(first_write, times.writable),
-        "all_clients_after_writable_s": _since(max(going_on), times.writable) if None not in going_on else None,
-        "last_error_after_writable_s": _since(max((failure.at for failure in failures), default=None), times.writable),
-        "clients_that_never_went_on": sorted(client for client, first in zip(ledger.successes, going_on) if first is None),
-        "longest_pause_s": round(max(pauses.values()), 2),
+        "happened": len(rounds),
+        **{name: _slowest([cell[name] for cell in rounds]) for name in rounds[0]},
+        "last_error_after_writable_s": _since(max((failure.at for failure in failures), default=None), result.rounds[-1].writable),
+        "clients_that_never_went_on": sorted({breach.detail for breach in result.breaches if breach.kind == "client never went on"}),
+        "longest_pause_s": round(max(longest_pause(successes, begin, end) for successes in ledger.successes.values()), 2),
         "errors": dict(Counter(_kind(failure) for failure in failures if failure.doing != Doing.LOGIN).most_common()),
         "dropped_connections": sum(failure.dropped for failure in failures),
         "failed_logins": sum(failure.doing == Doing.LOGIN for failure in failures),
-        "login_errors": dict(Counter(failure.text[-120:] for failure in failures if failure.doing == Doing.LOGIN).most_common(3)),
+        "login_errors": dict(Counter(_without_address(failure.text) for failure in failures if failure.doing == Doing.LOGIN).most_common(3)),
         "acknowledged_writes": sum(1 for _ in ledger.acknowledged()),
         "writes_in_doubt": sum(write.outcome == Outcome.IN_DOUBT for write in ledger.writes),
         "observed_s": round(end - begin, 1),
         "breaches": dict(Counter(breach.kind for breach in result.breaches).most_common()),
         "complaint": result.complaint and result.complaint.splitlines()[0],
     }
+
+
+def _round(times: Times, ledger: Ledger, until: float) -> dict[str, float | None]:
+    """Of one time that it happened."""
+    going_on = [_first_after(successes, times.writable, until) for successes in ledger.successes.values()]
+    first_write = min((write.answered for write in ledger.acknowledged() if times.writable <= write.answered <= until), default=None)
+    return {
+        "old_leader_last_write_s": round(times.last_old_write - times.happened, 2),
+        "writable_s": round(times.writable - times.happened, 2),
+        "first_write_after_writable_s": _since(first_write, times.writable),
+        "all_clients_after_writable_s": None if None in going_on else _since(max(going_on), times.writable),
+    }
+
+
+def _slowest(values: list[float | None]) -> float | None:
+    return None if None in values else max(values)
+
+
+def _without_address(text: str) -> str:
+    return text.rpartition("failed: ")[2]
 
 
 def longest_pause(successes: list[float], begin: float, end: float) -> float:

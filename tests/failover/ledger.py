@@ -108,8 +108,6 @@ class Ledger:
     successes: dict[str, list[float]] = field(default_factory=dict)
     """Wrong answers, noticed by the clients themselves."""
     breaches: list[Breach] = field(default_factory=list)
-    """Since when each client waits for an answer; None: it does not."""
-    waiting_since: dict[str, float | None] = field(default_factory=dict)
     """After this nothing counts: the load is being ended."""
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -147,15 +145,17 @@ def outcome_of_error(doing: Doing, sqlstate: str | None, dropped: bool) -> Outco
     return Outcome.FAILED
 
 
-def check(ledger: Ledger, stored: Counter, allowed: Allowed = PROMISE, patience_since: float | None = None) -> list[Breach]:
-    """Everything that breaks the promise. `stored` are the ids in the table with how often each is there; `patience_since` is the moment after
-    which each client must have had an answer."""
+def check(ledger: Ledger, stored: Counter, allowed: Allowed = PROMISE) -> list[Breach]:
+    """Everything that breaks the promise, waiting apart. `stored` are the ids in the table with how often each is there."""
     breaches = list(ledger.breaches)
     breaches += _check_rows(ledger.writes, stored)
     breaches += _check_failures(ledger.failures, allowed)
-    if patience_since is not None:
-        breaches += [Breach("client never went on", client) for client, times in ledger.successes.items() if not times or times[-1] <= patience_since]
     return breaches
+
+
+def check_waiting(ledger: Ledger, since: float) -> list[Breach]:
+    """Each client that has had no good answer since then."""
+    return [Breach("client never went on", client) for client, times in ledger.successes.items() if not times or times[-1] <= since]
 
 
 def _check_rows(writes: list[Write], stored: Counter) -> list[Breach]:

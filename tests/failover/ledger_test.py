@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import figures  # noqa: E402
 from events import Times  # noqa: E402
-from ledger import NO_ERRORS, PROMISE, Allowed, Doing, Failure, Ledger, Outcome, check, outcome_of_error  # noqa: E402
+from ledger import NO_ERRORS, PROMISE, Allowed, Breach, Doing, Failure, Ledger, Outcome, check, check_waiting, outcome_of_error  # noqa: E402
 from trial import Result  # noqa: E402
 
 
@@ -107,7 +107,7 @@ class Errors(unittest.TestCase):
 class Waiting(unittest.TestCase):
     def test_who_never_went_on(self) -> None:
         ledger = Ledger(successes={"a": [1.0, 5.0], "b": [1.0], "c": []})
-        self.assertEqual([breach.detail for breach in check(ledger, Counter(), patience_since=2.0)], ["b", "c"])
+        self.assertEqual([breach.detail for breach in check_waiting(ledger, 2.0)], ["b", "c"])
         self.assertEqual(check(ledger, Counter()), [])
 
 
@@ -131,11 +131,25 @@ class Figures(unittest.TestCase):
         ledger.successes = {"a": [9.5, 12.5, 19.0], "b": [9.0, 13.0, 19.5], "c": [9.9]}
         ledger.failures = [failure(Doing.LOGIN, None, at=11.0), failure(Doing.SINGLE, "25006", at=12.75), failure(Doing.COMMIT, None, True, at=10.5),
                            failure(Doing.SINGLE, "25006", at=21.0)]
-        found = figures.of(Result("switchover", "bezel", Times(10.0, "node1", 12.0, 10.25), ledger, 20.0, [], None))
+        found = figures.of(Result("switchover", "bezel", [Times(10.0, "node1", 12.0, 10.25)], ledger, 20.0,
+                                  [Breach("client never went on", "c")], None))
         expected = {"writable_s": 2.0, "old_leader_last_write_s": 0.25, "first_write_after_writable_s": 0.5, "all_clients_after_writable_s": None,
                     "last_error_after_writable_s": 0.75, "clients_that_never_went_on": ["c"], "longest_pause_s": 10.1, "dropped_connections": 1,
                     "failed_logins": 1, "errors": {"25006 single statement": 1, "none commit, dropped": 1}, "writes_in_doubt": 1}
         self.assertEqual({name: found[name] for name in expected}, expected)
+
+    def test_of_several_rounds_the_slowest_counts(self) -> None:
+        ledger = ledger_with(([1], Outcome.ACKNOWLEDGED), ([2], Outcome.ACKNOWLEDGED))
+        ledger.writes[0].answered, ledger.writes[1].answered = 12.5, 24.0
+        ledger.successes = {"a": [12.5, 24.0]}
+        rounds = [Times(10.0, "node1", 12.0, 10.25), Times(20.0, "node2", 21.0, 20.75)]
+        found = figures.of(Result("switchover", "bezel", rounds, ledger, 30.0, [], None))
+        expected = {"happened": 2, "writable_s": 2.0, "old_leader_last_write_s": 0.75, "first_write_after_writable_s": 3.0,
+                    "all_clients_after_writable_s": 3.0}
+        self.assertEqual({name: found[name] for name in expected}, expected)
+        ledger.successes = {"a": [24.0]}  # nothing between the first round's writable and the second round
+        found = figures.of(Result("switchover", "bezel", rounds, ledger, 30.0, [], None))
+        self.assertIsNone(found["all_clients_after_writable_s"])
 
     def test_longest_pause_counts_both_ends(self) -> None:
         self.assertEqual(figures.longest_pause([1.0, 2.0, 9.0], 3.0, 10.0), 7.0)

@@ -69,7 +69,6 @@ class Client:
         self._prepared = {"prepare": True} if prepares else {}
         self.connection = None
         ledger.successes[name] = []
-        ledger.waiting_since[name] = None
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def next_id(self) -> int:
@@ -123,14 +122,11 @@ class Client:
             return cursor.fetchall() if cursor.description else []
 
     def _answer(self, doing: Doing, ask: Callable) -> object:
-        self.ledger.waiting_since[self.name] = time.monotonic()
         try:
             answer = ask()
         except ERRORS as error:
             self._note(doing, error)
             raise
-        finally:
-            self.ledger.waiting_since[self.name] = None
         if doing != Doing.LOGIN:
             self.ledger.succeed(self.name)
         return answer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import events
 from cluster import Cluster
 from events import Event, Times
-from ledger import PROMISE, Allowed, Breach, Ledger, check
+from ledger import PROMISE, Allowed, Breach, Ledger, check, check_waiting
 from load import Load, prepare_table, stored_ids
 from pooler import Pooler
 from processes import Failed, tail
@@ -29,7 +29,8 @@ STOP_S_MAX = 15
 class Result:
     event: str
     pooler: str
-    times: Times
+    """Of each time that it happened."""
+    rounds: list[Times]
     ledger: Ledger
     """Until when what the figures say was observed; then the cluster was healed, still under load."""
     observed_until: float
@@ -63,19 +64,20 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], allow
     load = Load(pooler.address, ledger, pooler.prepares)
     try:
         load.start()
-        _wait_for_all(load, WARM_UP_S_MAX) or _fail_warm_up(pooler, ledger)
+        if not _wait_for_all(load, WARM_UP_S_MAX):
+            raise _not_at_work(pooler, ledger)
         time.sleep(WARM_UP_S)
         if trigger:
             event = _triggered(event, pooler, trigger)
-        for left in reversed(range(repeats)):
-            times = events.run(event, cluster, watch)
-            _wait_for_all(load, PATIENCE_S, times.writable)
-            if left:
+        rounds, waiting = [], []
+        for _ in range(repeats):
+            if rounds:
                 cluster.heal()
+            rounds.append(events.run(event, cluster, watch))
+            _wait_for_all(load, PATIENCE_S, rounds[-1].writable)
+            waiting += check_waiting(ledger, rounds[-1].writable)
         time.sleep(SETTLE_S)
         observed_until = time.monotonic()
-        went_on_since = times.writable
-        breaches_of_waiting = check(ledger, Counter(), allowed, went_on_since)
         cluster.heal()
         time.sleep(AFTER_HEAL_S)
         load.stop(STOP_S_MAX)
@@ -85,12 +87,11 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], allow
         complaint = pooler.end()
     if not load.join():
         complaint = (complaint or "") + f"clients still wait though {pooler.name} has ended"
-    breaches = [breach for breach in breaches_of_waiting if breach.kind == "client never went on"]
-    return Result(event.name, pooler.name, times, ledger, observed_until, breaches + check(ledger, stored_ids(cluster), allowed), complaint)
+    return Result(event.name, pooler.name, rounds, ledger, observed_until, waiting + check(ledger, stored_ids(cluster), allowed), complaint)
 
 
 def _triggered(event: Event, pooler: Pooler, trigger: Callable[[Pooler], None]) -> Event:
-    return Event(event.name, event.title, lambda _cluster, _leader: trigger(pooler), event.moves_leader)
+    return Event(event.name, event.title, lambda _cluster, _leader: trigger(pooler))
 
 
 def _wait_for_all(load: Load, seconds_max: float, since: float = 0.0) -> bool:
@@ -103,6 +104,7 @@ def _wait_for_all(load: Load, seconds_max: float, since: float = 0.0) -> bool:
     return True
 
 
-def _fail_warm_up(pooler: Pooler, ledger: Ledger) -> None:
+def _not_at_work(pooler: Pooler, ledger: Ledger) -> Failed:
     without = [client for client, times in ledger.successes.items() if not times]
-    raise Failed(f"{without} do not get to work, before anything happens: {[str(failure) for failure in ledger.failures[:5]]}\n{tail(pooler.log)}")
+    failures = "\n".join(map(str, ledger.failures[:5]))
+    return Failed(f"{without} do not get to work, before anything happens:\n{failures}\n{tail(pooler.log)}")

@@ -9,8 +9,6 @@ import psycopg2
 from cluster import Cluster, Node
 
 PERIOD_S = 0.05
-# Two writes further apart than this lie on both sides of an outage.
-OUTAGE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,19 +35,15 @@ class WriteWatch:
         """When a node, not the named one, took its first write since then."""
         return next((write.at for write in self.writes() if write.at > since and write.node != not_by), None)
 
-    def first_write_after_outage(self, since: float) -> float | None:
-        """When writes were taken again, by whichever node, after none were for a while."""
+    def first_write_after_outage(self, since: float, outage_s: float) -> float | None:
+        """When writes were taken again, by whichever node, after none were for as long as that."""
         last = since
         for write in self.writes():
             if write.at > since:
-                if write.at - last > OUTAGE_S:
+                if write.at - last >= outage_s:
                     return write.at
                 last = write.at
         return None
-
-    def last_write(self, since: float, node: str) -> float | None:
-        """When the node took its last write until now."""
-        return max((write.at for write in self.writes() if write.at > since and write.node == node), default=None)
 
     def end(self) -> None:
         self._stop.set()
