@@ -22,7 +22,7 @@ def of(result: Result) -> dict:
         **{name: _slowest([cell[name] for cell in rounds]) for name in rounds[0]},
         "last_error_after_writable_s": _since(max((failure.at for failure in failures), default=None), result.rounds[-1].writable),
         "clients_that_never_went_on": sorted({breach.detail for breach in result.breaches if breach.kind == "client never went on"}),
-        "longest_pause_s": round(max(longest_pause(successes, begin, end) for successes in ledger.successes.values()), 2),
+        "longest_pause_s": round(max(longest_wait(waits, ledger.wanting_since[client], begin, end) for client, waits in ledger.waits.items()), 2),
         "errors": dict(Counter(_kind(failure) for failure in failures if failure.doing != Doing.LOGIN).most_common()),
         "dropped_connections": sum(failure.dropped for failure in failures),
         "failed_logins": sum(failure.doing == Doing.LOGIN for failure in failures),
@@ -55,11 +55,11 @@ def _without_address(text: str) -> str:
     return text.rpartition("failed: ")[2]
 
 
-def longest_pause(successes: list[float], begin: float, end: float) -> float:
-    """The longest time that a client got no good answer in, from the last answer before the begin to the end."""
-    before = max((at for at in successes if at < begin), default=begin)
-    moments = [before, *(at for at in successes if begin <= at <= end), end]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:]))
+def longest_wait(waits: list[tuple[float, float]], open_since: float | None, begin: float, end: float) -> float:
+    """How long a client wanted something at most, of what lies between begin and end or reaches into it; what still waits has waited until the end."""
+    closed = [min(until, end) - since for since, until in waits if until >= begin and since <= end]
+    still = [end - open_since] if open_since is not None and open_since <= end else []
+    return max(closed + still, default=0.0)
 
 
 def _kind(failure: object) -> str:

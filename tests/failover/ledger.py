@@ -106,10 +106,17 @@ class Ledger:
     failures: list[Failure] = field(default_factory=list)
     """When each client got an answer without an error; a login counts as such only with the statement after it."""
     successes: dict[str, list[float]] = field(default_factory=dict)
+    """For each client from when until when it wanted something: from the first attempt to the good answer, failed attempts in between."""
+    waits: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """Since when each wants what it has not got yet."""
+    wanting_since: dict[str, float | None] = field(default_factory=dict)
     """Wrong answers, noticed by the clients themselves."""
     breaches: list[Breach] = field(default_factory=list)
     """After this nothing counts: the load is being ended."""
     closed: threading.Event = field(default_factory=threading.Event)
+
+    def add_client(self, client: str) -> None:
+        self.successes[client], self.waits[client], self.wanting_since[client] = [], [], None
 
     def begin_write(self, client: str, ids: list[int]) -> Write:
         write = Write(client, ids, time.monotonic())
@@ -124,9 +131,16 @@ class Ledger:
         if not self.closed.is_set():
             self.failures.append(failure)
 
+    def want(self, client: str) -> None:
+        if self.wanting_since[client] is None and not self.closed.is_set():
+            self.wanting_since[client] = time.monotonic()
+
     def succeed(self, client: str) -> None:
         if not self.closed.is_set():
-            self.successes[client].append(time.monotonic())
+            now = time.monotonic()
+            self.successes[client].append(now)
+            self.waits[client].append((self.wanting_since[client], now))
+            self.wanting_since[client] = None
 
     def breach(self, kind: str, detail: str) -> None:
         if not self.closed.is_set():

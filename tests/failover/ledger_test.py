@@ -129,18 +129,21 @@ class Figures(unittest.TestCase):
         ledger = ledger_with(([1], Outcome.ACKNOWLEDGED), ([2], Outcome.IN_DOUBT))
         ledger.writes[0].answered = 12.5
         ledger.successes = {"a": [9.5, 12.5, 19.0], "b": [9.0, 13.0, 19.5], "c": [9.9]}
+        ledger.waits = {"a": [(1.0, 9.5), (11.0, 12.5)], "b": [(9.0, 13.0)], "c": [(9.5, 9.9)]}
+        ledger.wanting_since = {"a": None, "b": None, "c": 9.95}
         ledger.failures = [failure(Doing.LOGIN, None, at=11.0), failure(Doing.SINGLE, "25006", at=12.75), failure(Doing.COMMIT, None, True, at=10.5),
                            failure(Doing.SINGLE, "25006", at=21.0)]
         found = figures.of(Result("switchover", "bezel", [Times(10.0, "node1", 12.0, 10.25)], ledger, 20.0,
                                   [Breach("client never went on", "c")], None))
         expected = {"writable_s": 2.0, "old_leader_last_write_s": 0.25, "first_write_after_writable_s": 0.5, "all_clients_after_writable_s": None,
-                    "last_error_after_writable_s": 0.75, "clients_that_never_went_on": ["c"], "longest_pause_s": 10.1, "dropped_connections": 1,
+                    "last_error_after_writable_s": 0.75, "clients_that_never_went_on": ["c"], "longest_pause_s": 10.05, "dropped_connections": 1,
                     "failed_logins": 1, "errors": {"25006 single statement": 1, "none commit, dropped": 1}, "writes_in_doubt": 1}
         self.assertEqual({name: found[name] for name in expected}, expected)
 
     def test_of_several_rounds_the_slowest_counts(self) -> None:
         ledger = ledger_with(([1], Outcome.ACKNOWLEDGED), ([2], Outcome.ACKNOWLEDGED))
         ledger.writes[0].answered, ledger.writes[1].answered = 12.5, 24.0
+        ledger.add_client("a")
         ledger.successes = {"a": [12.5, 24.0]}
         rounds = [Times(10.0, "node1", 12.0, 10.25), Times(20.0, "node2", 21.0, 20.75)]
         found = figures.of(Result("switchover", "bezel", rounds, ledger, 30.0, [], None))
@@ -151,10 +154,23 @@ class Figures(unittest.TestCase):
         found = figures.of(Result("switchover", "bezel", rounds, ledger, 30.0, [], None))
         self.assertIsNone(found["all_clients_after_writable_s"])
 
-    def test_longest_pause_counts_both_ends(self) -> None:
-        self.assertEqual(figures.longest_pause([1.0, 2.0, 9.0], 3.0, 10.0), 7.0)
-        self.assertEqual(figures.longest_pause([1.0, 3.5, 4.0], 3.0, 10.0), 6.0)
-        self.assertEqual(figures.longest_pause([], 3.0, 10.0), 7.0)
+    def test_longest_wait(self) -> None:
+        waits = [(1.0, 2.5), (4.0, 5.0), (6.0, 12.0)]
+        self.assertEqual(figures.longest_wait(waits, None, 3.0, 10.0), 4.0)
+        self.assertEqual(figures.longest_wait(waits[:2], None, 3.0, 10.0), 1.0)
+        self.assertEqual(figures.longest_wait(waits[:2], 8.0, 3.0, 10.0), 2.0)
+        self.assertEqual(figures.longest_wait(waits[:2], 11.0, 3.0, 10.0), 1.0)
+        self.assertEqual(figures.longest_wait([], None, 3.0, 10.0), 0.0)
+
+    def test_a_wait_lasts_over_failed_attempts(self) -> None:
+        ledger = Ledger()
+        ledger.add_client("a")
+        ledger.want("a")
+        begun = ledger.wanting_since["a"]
+        ledger.want("a")
+        ledger.succeed("a")
+        self.assertEqual(ledger.waits["a"], [(begun, ledger.successes["a"][0])])
+        self.assertIsNone(ledger.wanting_since["a"])
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Client:
         self._connect = self._connect_psycopg3 if prepares else self._connect_psycopg2
         self._prepared = {"prepare": True} if prepares else {}
         self.connection = None
-        ledger.successes[name] = []
+        ledger.add_client(name)
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def next_id(self) -> int:
@@ -122,6 +122,7 @@ class Client:
             return cursor.fetchall() if cursor.description else []
 
     def _answer(self, doing: Doing, ask: Callable) -> object:
+        self.ledger.want(self.name)
         try:
             answer = ask()
         except ERRORS as error:
