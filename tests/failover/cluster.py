@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import signal
 import subprocess
 import time
 import urllib.error
@@ -72,10 +73,10 @@ class Etcd:
         return base64.b64decode(values[0]["value"]).decode() if values else None
 
     def freeze(self) -> None:
-        signal_all([self._process.pid], 19)
+        signal_all([self._process.pid], signal.SIGSTOP)
 
     def thaw(self) -> None:
-        signal_all([self._process.pid], 18)
+        signal_all([self._process.pid], signal.SIGCONT)
 
 
 class Node:
@@ -141,6 +142,10 @@ class Node:
     def kill(self) -> None:
         kill_trees(*self._roots())
 
+    def end_patroni(self) -> None:
+        """Patroni ends PostgreSQL, gives the lock back, and ends."""
+        signal_all([self._patroni.pid], signal.SIGTERM)
+
     def kill_patroni(self) -> None:
         # Only itself and its helpers: PostgreSQL is not below it.
         kill_trees(self._patroni.pid)
@@ -153,8 +158,8 @@ class Node:
         self._stopped = stop_trees(*self._roots())
 
     def revive(self) -> None:
-        """Undoes freeze and kill."""
-        signal_all(self._stopped, 18)
+        """Undoes what freezes, ends and kills. A Patroni that is still ending is there to be revived later."""
+        signal_all(self._stopped, signal.SIGCONT)
         self._stopped = []
         if self._patroni.poll() is not None:
             self.start()
@@ -253,11 +258,9 @@ class Cluster:
         """Brings everything back to three healthy nodes, whatever was done to them."""
         self.network.rejoin_all()
         self.etcd.thaw()
-        for node in self.nodes:
-            node.revive()
         begin = time.monotonic()
         made_anew = False
-        while missing := self._missing():
+        while missing := self._revive():
             waited = time.monotonic() - begin
             if waited > HEAL_S_MAX:
                 raise Failed(f"the cluster does not heal: {missing}\n" + "".join(f"--- {node.name}\n{tail(node.log)}\n" for node in self.nodes))
@@ -267,6 +270,11 @@ class Cluster:
                     if node is not leader and node.name in missing:
                         node.reinitialise()
             time.sleep(0.2)
+
+    def _revive(self) -> str:
+        for node in self.nodes:
+            node.revive()
+        return self._missing()
 
     def _missing(self) -> str:
         """What keeps the cluster from being healthy, in words; empty when nothing does."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster import Cluster, Node
+from ledger import PROMISE, Allowed
 from processes import Failed
 from watch import WriteWatch
 
@@ -14,15 +15,17 @@ ETCD_DOWN_S = 30
 @dataclass(frozen=True)
 class Event:
     name: str
-    """As it stands in the table for readers."""
+    # As it stands in the table for readers.
     title: str
-    """Does it to the cluster, whose leader is given."""
+    # Does it to the cluster, whose leader is given.
     happen: Callable[[Cluster, Node], None]
-    """0: another node becomes the leader. Otherwise writes stop for at least that long, and whoever is the leader then takes them again."""
+    # 0: another node becomes the leader. Otherwise writes stop for at least that long, and whoever is the leader then takes them again.
     outage_s: float = 0
-    """Whether nodes must be cut off, which takes namespaces."""
+    # Whether nodes must be cut off, which takes namespaces.
     needs_namespaces: bool = False
-    """Until when writes are taken again, from the event on; generous, for busy machines."""
+    # What clients may see of it.
+    allowed: Allowed = PROMISE
+    # Until when writes are taken again, from the event on; generous, for busy machines.
     takeover_s_max: float = 75
 
 
@@ -32,9 +35,9 @@ class Times:
 
     happened: float
     old_leader: str
-    """A write was acknowledged by the new leader, or again by the old one where the event does not move the leader."""
+    # A write was acknowledged by the new leader, or again by the old one where the event does not move the leader.
     writable: float
-    """The old leader's last write before that."""
+    # The old leader's last write before that.
     last_old_write: float
 
 
@@ -76,6 +79,8 @@ def _freeze_etcd(cluster: Cluster, _leader: Node) -> None:
 
 EVENTS = [
     Event("switchover", "switchover", switch_over),
+    # As when a pod is deleted.
+    Event("end_patroni", "SIGTERM to the leader's Patroni", lambda _, leader: leader.end_patroni()),
     Event("kill_leader", "kill -9 of leader and its Patroni", lambda _, leader: leader.kill()),
     Event("cut_from_etcd", "leader cut off from etcd only", lambda cluster, leader: cluster.network.cut_from_port(leader.name, cluster.etcd.port),
           needs_namespaces=True),

@@ -104,15 +104,15 @@ class Ledger:
 
     writes: list[Write] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    """When each client got an answer without an error; a login counts as such only with the statement after it."""
+    # When each client got an answer without an error; a login counts as such only with the statement after it.
     successes: dict[str, list[float]] = field(default_factory=dict)
-    """For each client from when until when it wanted something: from the first attempt to the good answer, failed attempts in between."""
+    # For each client from when until when it wanted something: from the first attempt to the good answer, failed attempts in between.
     waits: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """Since when each wants what it has not got yet."""
+    # Since when each wants what it has not got yet.
     wanting_since: dict[str, float | None] = field(default_factory=dict)
-    """Wrong answers, noticed by the clients themselves."""
+    # Wrong answers, noticed by the clients themselves.
     breaches: list[Breach] = field(default_factory=list)
-    """After this nothing counts: the load is being ended."""
+    # After this nothing counts: the load is being ended.
     closed: threading.Event = field(default_factory=threading.Event)
 
     def add_client(self, client: str) -> None:

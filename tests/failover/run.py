@@ -47,6 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments.pooler = arguments.pooler or ["bezel"]
     if arguments.console_switchover and arguments.event != ["switchover"]:
         parser.error("--console-switchover goes with --event switchover alone")
+    if "bezel" in arguments.pooler and not os.access(arguments.bezel, os.X_OK):
+        parser.error(f"--bezel: {arguments.bezel} is not there; build it first")
     if not 1 <= arguments.repeats <= 1000:
         parser.error("--repeats must be 1 to 1000")
     arguments.event = list(events.BY_NAME) if "all" in arguments.event else arguments.event
@@ -55,10 +57,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def missing(arguments: argparse.Namespace) -> str | None:
     """What is not installed, or None."""
-    programs = ["/usr/bin/patroni", "/usr/bin/etcd", str(POSTGRES_BIN / "postgres"), *([pooler.PGBOUNCER] if "pgbouncer" in arguments.pooler else []),
-                *([str(arguments.bezel)] if "bezel" in arguments.pooler else [])]
+    programs = ["/usr/bin/patroni", "/usr/bin/etcd", str(POSTGRES_BIN / "postgres"), *([pooler.PGBOUNCER] if "pgbouncer" in arguments.pooler else [])]
     absent = [program for program in programs if not os.access(program, os.X_OK)]
-    return f"not there: {', '.join(absent)}" if absent else None
+    return f"not installed: {', '.join(absent)}" if absent else None
 
 
 def run_all(arguments: argparse.Namespace, folder: Path) -> int:

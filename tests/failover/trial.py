@@ -3,12 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import events
 from cluster import Cluster
 from events import Event, Times
-from ledger import PROMISE, Allowed, Breach, Ledger, check, check_waiting
+from ledger import Breach, Ledger, check, check_waiting
 from load import Load, prepare_table, stored_ids
 from pooler import Pooler
 from processes import Failed, tail
@@ -29,13 +29,13 @@ STOP_S_MAX = 15
 class Result:
     event: str
     pooler: str
-    """Of each time that it happened."""
+    # Of each time that it happened.
     rounds: list[Times]
     ledger: Ledger
-    """Until when what the figures say was observed; then the cluster was healed, still under load."""
+    # Until when what the figures say was observed; then the cluster was healed, still under load.
     observed_until: float
     breaches: list[Breach]
-    """The pooler itself failed, or could not be ended."""
+    # The pooler itself failed, or could not be ended.
     complaint: str | None
 
     def passed(self) -> bool:
@@ -52,8 +52,8 @@ class Result:
         return "\n".join(lines) if lines else "the promise was kept"
 
 
-def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], allowed: Allowed = PROMISE,
-        trigger: Callable[[Pooler], None] | None = None, repeats: int = 1) -> Result:
+def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], trigger: Callable[[Pooler], None] | None = None,
+        repeats: int = 1) -> Result:
     """Starts the pooler and the load, lets the event happen (by `trigger` in its stead: the event says what is to be seen then), heals, ends
     both, and checks. Leaves the cluster healthy. Raises Failed when anything but the pooler did not do its part."""
     prepare_table(cluster)
@@ -87,11 +87,11 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], allow
         complaint = pooler.end()
     if not load.join():
         complaint = (complaint or "") + f"clients still wait though {pooler.name} has ended"
-    return Result(event.name, pooler.name, rounds, ledger, observed_until, waiting + check(ledger, stored_ids(cluster), allowed), complaint)
+    return Result(event.name, pooler.name, rounds, ledger, observed_until, waiting + check(ledger, stored_ids(cluster), event.allowed), complaint)
 
 
 def _triggered(event: Event, pooler: Pooler, trigger: Callable[[Pooler], None]) -> Event:
-    return Event(event.name, event.title, lambda _cluster, _leader: trigger(pooler))
+    return replace(event, happen=lambda _cluster, _leader: trigger(pooler))
 
 
 def _wait_for_all(load: Load, seconds_max: float, since: float = 0.0) -> bool:
