@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Shows that each check of the ledger and the figures can fail, and does not where it must not."""
+"""Shows that each check of the ledger can fail, and does not where it must not; and that figures and tables say what was."""
 
 import sys
+import tempfile
 import unittest
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "clients")]
 
 import figures  # noqa: E402
+import table  # noqa: E402
 from events import Times  # noqa: E402
 from ledger import NO_ERRORS, PROMISE, Allowed, Breach, Doing, Failure, Ledger, Outcome, check, check_waiting, outcome_of_error  # noqa: E402
 from trial import Result  # noqa: E402
@@ -171,6 +173,29 @@ class Figures(unittest.TestCase):
         ledger.succeed("a")
         self.assertEqual(ledger.waits["a"], [(begun, ledger.successes["a"][0])])
         self.assertIsNone(ledger.wanting_since["a"])
+
+
+class Table(unittest.TestCase):
+    CELL = {"event": "blackhole", "pooler": "bezel", "writable_s": 21.04, "first_write_after_writable_s": 0.31, "all_clients_after_writable_s": 1.0,
+            "clients_that_never_went_on": [], "longest_pause_s": 21.6, "dropped_connections": 0, "failed_logins": 0,
+            "errors": {"08007 commit": 2, "08007 single statement": 1, "57P01 in a transaction, dropped": 4, "08006 in a transaction": 1}, "breaches": {}}
+    BAD_CELL = CELL | {"pooler": "pgbouncer", "all_clients_after_writable_s": None, "clients_that_never_went_on": ["a", "b"], "errors": {},
+                       "first_write_after_writable_s": None, "breaches": {"read from a standby": 7, "failed login": 3}}
+
+    def test_rows(self) -> None:
+        lines = table.table([self.CELL, self.BAD_CELL]).splitlines()[2:]
+        self.assertEqual([line.split(" | ")[1] for line in lines], ["PgBouncer 1.18", "Bezel"])
+        self.assertTrue(lines[0].endswith("| 21.0 s | never | never (2 clients) | 21.6 s | 0 | 0 | 7 × read from a standby |"), lines[0])
+        self.assertTrue(lines[1].endswith("| 21.0 s | +0.3 s | +1.0 s | 21.6 s | 0 | 0 | 3 × 08007, 1 × 08006 |"), lines[1])
+
+    def test_page(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "page.md"
+            page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+            table.write(page, "new")
+            self.assertEqual(page.read_text(), f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n")
+            page.write_text("no place")
+            self.assertRaises(ValueError, table.write, page, "new")
 
 
 if __name__ == "__main__":
