@@ -147,7 +147,7 @@ class Node:
         signal_all([self._patroni.pid], signal.SIGTERM)
 
     def kill_patroni(self) -> None:
-        # Only itself and its helpers: PostgreSQL is not below it.
+        # With its children, of which PostgreSQL is none.
         kill_trees(self._patroni.pid)
         self._patroni.wait()
 
