@@ -27,7 +27,7 @@ struct HttpRequest {
 
 /// How a request has ended.
 struct HttpAnswer {
-  int status = 0;          ///< HTTP's; 0 if there was none
+  int status = 0;          ///< HTTP's, also if the rest is missing; 0: there was none
   std::string body = {};   ///< what was collected, at most body_bytes_max
   std::string error = {};  ///< why the answer is missing or not whole: for people, without secrets; empty: it is whole
   /// False: the server cannot have seen the request, it may go to another one.

@@ -129,6 +129,7 @@ void HttpExchange::Transfer::something_came() {
     const std::shared_ptr<Transfer> alive = self.shared_from_this();
     if (const auto core = self.core_.lock()) {
       core->withdraw(self);
+      self.read_progress();
       self.end("nothing has come for too long");
     }
   };
@@ -167,12 +168,16 @@ bool HttpExchange::Transfer::take_body(std::string_view bytes) {
   return true;
 }
 
-void HttpExchange::Transfer::finish(CURLcode code) {
+void HttpExchange::Transfer::read_progress() {
   long status = 0, bytes_sent = 0;
   curl_->easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
   curl_->easy_getinfo(handle_, CURLINFO_REQUEST_SIZE, &bytes_sent);
   answer_.status = static_cast<int>(status);
   answer_.was_sent = bytes_sent > 0;
+}
+
+void HttpExchange::Transfer::finish(CURLcode code) {
+  read_progress();
   std::string error;
   if (code != CURLE_OK) {
     error = !why_cut_.empty()        ? why_cut_

@@ -45,6 +45,8 @@ class HttpExchange::Transfer : public std::enable_shared_from_this<HttpExchange:
   void set_headers(const Libcurl& curl);
   void set_time_outs(const Libcurl& curl);
   void set_tls(const Libcurl& curl);
+  /// How far it has come, before the handle goes.
+  void read_progress();
   bool take_body(std::string_view bytes);
   void something_came();
 

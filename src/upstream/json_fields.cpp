@@ -58,4 +58,11 @@ bool read_flag(const Json& object, const char* name, bool& value) {
   return true;
 }
 
+bool is_true_in_python(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number()) return value != 0;
+  if (value.is_string()) return value != "";
+  return !value.empty();
+}
+
 }  // namespace bezel::upstream

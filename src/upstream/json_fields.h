@@ -23,4 +23,7 @@ bool read_text(const Json& object, const char* name, size_t bytes_max, std::stri
 bool read_number(const Json& object, const char* name, uint64_t max, std::optional<uint64_t>& value);
 bool read_flag(const Json& object, const char* name, bool& value);
 
+/// Whether Python takes a value for true, as Patroni does with tags.
+bool is_true_in_python(const Json& value);
+
 }  // namespace bezel::upstream

@@ -1,12 +1,11 @@
 #include "src/upstream/patroni_answer.h"
 
-#include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <chrono>
 #include <limits>
 #include <set>
 
+#include "src/upstream/base_url.h"
 #include "src/upstream/json_fields.h"
 
 namespace bezel::upstream {
@@ -17,18 +16,6 @@ constexpr size_t kNameBytesMax = 255;
 constexpr size_t kStateBytesMax = 64;
 constexpr size_t kUrlBytesMax = 512;
 constexpr size_t kTimeBytesMax = 64;
-
-bool is_alphanumeric(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/// Patroni asks Python whether the tag is true.
-bool is_true_tag(const Json& value) {
-  if (value.is_boolean()) return value.get<bool>();
-  if (value.is_number()) return value != 0;
-  if (value.is_string()) return value != "";
-  return !value.empty();
-}
 
 pool::MemberRole role_of(const std::string& role) {
   // "promoted" holds the lock too, before it has left recovery (after 4.1).
@@ -66,7 +53,8 @@ const char* read_member(const Json& object, pool::Member& member, std::string& a
   const Json* const tags = find_member(object, "tags");
   if (tags != nullptr && !tags->is_object()) return "a member's tags";
   const Json* const no_reads = tags != nullptr ? find_member(*tags, "noloadbalance") : nullptr;
-  member.takes_reads = patroni_state_takes_reads(member.state) && (no_reads == nullptr || !is_true_tag(*no_reads));
+  member.takes_reads =
+      patroni_state_takes_reads(member.state) && (no_reads == nullptr || !is_true_in_python(*no_reads));
   return nullptr;
 }
 
@@ -80,7 +68,7 @@ const char* read_members(const Json& members, PatroniCluster& cluster) {
     if (const char* const wrong = read_member(one, member, api_url)) return wrong;
     if (!names.insert(member.name).second) return "two members have one name";
     if (!api_url.empty()) {
-      auto base_url = patroni_base_url(api_url);
+      auto base_url = base_url_of(api_url);
       if (!base_url) return "a member's api_url";
       cluster.apis.push_back({member.name, std::move(*base_url)});
     }
@@ -164,40 +152,6 @@ std::optional<PatroniCluster> parse_patroni_cluster(std::string_view body, std::
     return std::nullopt;
   }
   return cluster;
-}
-
-std::optional<std::string> patroni_base_url(std::string_view url) {
-  if (url.size() > kUrlBytesMax) return std::nullopt;
-  const size_t after_scheme = url.find("://");
-  if (after_scheme == std::string_view::npos) return std::nullopt;
-  std::string scheme(url.substr(0, after_scheme));
-  std::transform(scheme.begin(), scheme.end(), scheme.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (scheme != "http" && scheme != "https") return std::nullopt;
-  const std::string_view rest = url.substr(after_scheme + 3);
-  const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
-
-  const bool is_bracketed = authority.starts_with('[');
-  const size_t host_end = is_bracketed ? authority.find(']') : authority.find(':');
-  const std::string_view host = authority.substr(is_bracketed ? 1 : 0, host_end - (is_bracketed ? 1 : 0));
-  if (is_bracketed && (host_end == std::string_view::npos || host.find(':') == std::string_view::npos)) {
-    return std::nullopt;
-  }
-  if (!is_network_host(host)) return std::nullopt;
-  std::string_view port;
-  if (host_end != std::string_view::npos) port = authority.substr(is_bracketed ? host_end + 1 : host_end);
-  if (!port.empty()) {
-    uint16_t number = 0;
-    const auto [end, error] = std::from_chars(port.data() + 1, port.data() + port.size(), number);
-    if (port[0] != ':' || error != std::errc() || end != port.data() + port.size() || number == 0) return std::nullopt;
-  }
-  return scheme + "://" + std::string(authority);
-}
-
-bool is_network_host(std::string_view host) {
-  return !host.empty() && host.size() <= kNameBytesMax && (is_alphanumeric(host[0]) || host[0] == ':') &&
-         std::all_of(host.begin(), host.end(), [](char c) {
-           return is_alphanumeric(c) || c == '.' || c == '-' || c == '_' || c == ':' || c == '%';
-         });
 }
 
 bool patroni_state_takes_reads(std::string_view state) {

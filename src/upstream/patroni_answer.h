@@ -32,13 +32,6 @@ inline constexpr size_t kMembersMax = 64;
 /// member that holds the leader lock is primary or standby_leader, whatever its state is.
 std::optional<PatroniCluster> parse_patroni_cluster(std::string_view body, std::string& problem);
 
-/// "http://host:port" of an address of Patroni's REST interface, whatever path it has. Nothing if it is none, has a
-/// user's name in it, or would mean something else to someone else.
-std::optional<std::string> patroni_base_url(std::string_view url);
-
-/// Whether `host` is an IP address or may be a host's name; a folder of Unix sockets is neither.
-bool is_network_host(std::string_view host);
-
 /// A member in one of these states answers queries.
 bool patroni_state_takes_reads(std::string_view state);
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pool/printable.h"
+#include "src/upstream/base_url.h"
 #include "src/upstream/json_fields.h"
 
 namespace bezel::upstream {
@@ -49,7 +50,7 @@ PatroniFollower::PatroniFollower(uv_loop_t* loop, const pool::UpstreamSettings& 
   uv_timer_init(loop, timer_);
   timer_->data = this;
   for (const std::string& url : settings_.urls) {
-    const auto base_url = patroni_base_url(url);
+    const auto base_url = base_url_of(url);
     if (!base_url) {
       log_(pool::LogLevel::warning, "an address of Patroni is left out: it is not of the form http://host:port");
     } else if (!contains(configured_, *base_url)) {

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "src/upstream/base_url.h"
 #include "src/upstream/patroni_answer.h"
 
 namespace bezel::upstream {
@@ -225,11 +226,11 @@ TEST_CASE("patroni: many members and deep nesting are refused") {
 }
 
 TEST_CASE("patroni: base addresses") {
-  CHECK(patroni_base_url("http://10.0.0.1:8008") == "http://10.0.0.1:8008");
-  CHECK(patroni_base_url("http://10.0.0.1:8008/patroni") == "http://10.0.0.1:8008");
-  CHECK(patroni_base_url("HTTPS://db.example/x/y?z#f") == "https://db.example");
-  CHECK(patroni_base_url("http://[fd00::1]:8008/patroni") == "http://[fd00::1]:8008");
-  CHECK(patroni_base_url("http://[fd00::1]") == "http://[fd00::1]");
+  CHECK(base_url_of("http://10.0.0.1:8008") == "http://10.0.0.1:8008");
+  CHECK(base_url_of("http://10.0.0.1:8008/patroni") == "http://10.0.0.1:8008");
+  CHECK(base_url_of("HTTPS://db.example/x/y?z#f") == "https://db.example");
+  CHECK(base_url_of("http://[fd00::1]:8008/patroni") == "http://[fd00::1]:8008");
+  CHECK(base_url_of("http://[fd00::1]") == "http://[fd00::1]");
   for (const char* wrong : {"",
                             "http",
                             "http://",
@@ -252,7 +253,7 @@ TEST_CASE("patroni: base addresses") {
                             "http://h:1\\@x",
                             "//h:1"}) {
     CAPTURE(wrong);
-    CHECK_FALSE(patroni_base_url(wrong).has_value());
+    CHECK_FALSE(base_url_of(wrong).has_value());
   }
 }
 
