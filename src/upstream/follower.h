@@ -40,6 +40,10 @@ class Follower {
                            std::function<void(std::string error)> done) = 0;
 };
 
+/// What the others answer.
+inline constexpr const char* kSwitchoverNeedsPatroni =
+    "the primary can only be switched over where Patroni is asked for it (upstream: {source: patroni})";
+
 using LogFunction = std::function<void(pool::LogLevel, std::string_view)>;
 
 /// The follower for `settings.source`. `loop` must still run after its destruction, for handles to close: they keep

@@ -28,7 +28,7 @@ void StaticFollower::tell(uv_timer_t* timer) {
 }
 
 void StaticFollower::switch_over(const std::string&, const std::string&, std::function<void(std::string)> done) {
-  done("the primary can only be switched over where Patroni is asked for it (upstream: {source: patroni})");
+  done(kSwitchoverNeedsPatroni);
 }
 
 }  // namespace bezel::upstream
