@@ -128,6 +128,7 @@ class Pool {
   Server* take_idle();
   bool serve_beyond_checks(const Client* newcomer);
   void assign(Client& client, Server& server);
+  void enqueue(Client& client);
   bool take_slots();
   bool take_free_slots();
   bool give_slots_back();
