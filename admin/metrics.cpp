@@ -67,6 +67,18 @@ constexpr std::array kTotalMetrics{
     TotalMetric{
         {"bezel_server_login_failures_total", counter, kByPool, "Connections or logins to servers that failed."},
         &pool::Totals::server_login_failures},
+    TotalMetric{
+        {"bezel_servers_lost_total", counter, kByPool, "Server connections that were lost while a client had them."},
+        &pool::Totals::servers_lost},
+    TotalMetric{{"bezel_replayed_requests_total", counter, kByPool,
+                 "How often a lost server's client was served by another one without noticing."},
+                &pool::Totals::replayed},
+    TotalMetric{
+        {"bezel_lost_transactions_total", counter, kByPool, "Transactions that failed because their server was lost."},
+        &pool::Totals::failed_transactions},
+    TotalMetric{{"bezel_transactions_in_doubt_total", counter, kByPool,
+                 "How often a server was lost while it may have been committing (08007)."},
+                &pool::Totals::in_doubt},
 };
 
 constexpr MetricDescription kPoolClients{"bezel_pool_clients", gauge, "database,user,state",

@@ -64,6 +64,12 @@ class ByteStream {
   virtual void write_copy(std::string_view bytes) = 0;
   /// Bytes written and not yet taken by the kernel.
   virtual size_t unsent_bytes() const = 0;
+  /// Grows with whatever leaves this process for the kernel (of an encrypted stream: for encryption). As long as it is
+  /// the same as at a moment when nothing was unsent, nothing that was written since has left. Also after on_closed().
+  virtual uint64_t taken_bytes() const = 0;
+  /// Takes back what was written and has not left. For a stream that is about to be released: an encrypted one is of no
+  /// more use.
+  virtual void drop_unsent() = 0;
   /// Stops and restarts on_bytes(). A stream reads from its birth. While stopped only a failure is noticed.
   virtual void pause_reading() = 0;
   virtual void resume_reading() = 0;

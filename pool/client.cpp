@@ -152,8 +152,12 @@ void Client::add_host_to_application_name(std::vector<std::pair<std::string, std
 // ---- Server
 // ----------------------------------------------------------------------------------------------------------
 
+int64_t Client::place_in_queue_us() const {
+  return replays_ > 0 ? asked_since_us_ : worker_.now_us();
+}
+
 void Client::began_to_wait() {
-  wait_since_us_ = worker_.now_us();
+  wait_since_us_ = place_in_queue_us();
   query_wait_notified_ = false;
   if (state_ != ClientState::login) state_ = ClientState::waiting;
   arm_timer();
@@ -162,6 +166,7 @@ void Client::began_to_wait() {
 void Client::linked(Server& server) {
   const int64_t now = worker_.now_us();
   PoolStatistics& statistics = pool_->statistics();
+  asked_since_us_ = wait_since_us_ != 0 ? wait_since_us_ : place_in_queue_us();
   if (wait_since_us_ != 0) {
     statistics.wait_time_us.add(static_cast<uint64_t>(now - wait_since_us_));
     wait_since_us_ = 0;
@@ -181,6 +186,7 @@ void Client::server_assigned() {
 void Client::server_released(bool was_used) {
   const int64_t now = worker_.now_us();
   server_ = nullptr;
+  replays_ = 0;
   if (state_ == ClientState::active) state_ = ClientState::idle;
   if (was_used) {
     PoolStatistics& statistics = pool_->statistics();
@@ -200,11 +206,12 @@ void Client::request_done() {
   statistics.queries.add(1);
   if (request_since_us_ != 0) statistics.query_time_us.add(static_cast<uint64_t>(now - request_since_us_));
   request_since_us_ = server_->nothing_outstanding() ? 0 : now;
+  replays_ = 0;
   idle_since_us_ = now;
   if (server_->nothing_outstanding()) arm_timer();
 }
 
-void Client::server_lost(const protocol::ProtocolError& error, bool already_told) {
+void Client::session_lost(const protocol::ProtocolError& error, bool already_told) {
   server_ = nullptr;
   if (already_told) return close_quietly("server closed the connection with an error");
   fail(error);
@@ -268,6 +275,8 @@ void Client::cancel_while_waiting() {
   wait_since_us_ = 0;
   state_ = ClientState::idle;
   idle_since_us_ = worker_.now_us();
+  replays_ = 0;
+  counted_bytes_ -= std::min(counted_bytes_, position);
   carry_.erase(0, position);
   std::string answer;
   protocol::append_error_response(answer, protocol::severity::kError, error);
@@ -328,6 +337,7 @@ int64_t Client::deadline_us() const {
     case ClientState::idle:
       return idle_deadline_us();
     case ClientState::active:
+    case ClientState::failed:
       break;
     default:
       return deadline;

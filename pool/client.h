@@ -8,11 +8,13 @@
 #include "pool/byte_stream.h"
 #include "pool/client_statements.h"
 #include "pool/console.h"
+#include "pool/failed_transaction.h"
 #include "pool/fleet.h"
 #include "pool/intrusive_list.h"
 #include "pool/outstanding.h"
 #include "pool/parameters.h"
 #include "pool/runtime.h"
+#include "pool/server_loss.h"
 #include "pool/timer_wheel.h"
 #include "protocol/error_response.h"
 #include "protocol/frames.h"
@@ -31,6 +33,7 @@ enum class ClientState : uint8_t {
   idle,     ///< has no server and wants none
   waiting,  ///< in its pool's queue
   active,   ///< linked to a server
+  failed,   ///< its transaction was lost with its server: what it asks is answered here until it rolls back
   console,  ///< talks to the console
   closed,
 };
@@ -79,6 +82,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   const std::string& user() const;
   std::string database() const;
   int64_t wait_since_us() const { return wait_since_us_; }
+  /// Since when it would wait, if it had to from now on: earlier, if a server was lost before it could answer.
+  int64_t place_in_queue_us() const;
   bool is_cancel_request() const;
   ConnectionRow row() const;
 
@@ -116,8 +121,15 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void parameters_applied(const protocol::ProtocolError* error);
   /// All is answered: the server goes back to its pool.
   void server_released(bool was_used);
-  /// The server was lost: `error` is sent as FATAL unless the server has already sent its own.
-  void server_lost(const protocol::ProtocolError& error, bool already_told);
+  /// The server was lost, and with it what it had not answered (client_loss.cpp). `journal`: the server's, which stays
+  /// unchanged during the call.
+  void server_lost(const ServerLoss& loss, const Journal& journal);
+  /// The same in session mode, where it is the client's end: `error` is sent as FATAL unless the server has already
+  /// sent its own.
+  void session_lost(const protocol::ProtocolError& error, bool already_told);
+  /// Whether what it has asked would go to another server.
+  bool would_replay(const ServerLoss& loss, const Journal& journal) const;
+  size_t replays_left() const { return replays_ < kReplaysMax ? kReplaysMax - replays_ : 0; }
   /// A request of the client was answered up to ReadyForQuery.
   void request_done();
   /// Goes on with input that had to wait.
@@ -136,6 +148,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
 
   static constexpr size_t kNamedStatementsMax = 65536;
   static constexpr size_t kParseBytesMax = 16 * 1024 * 1024;
+  /// How often in a row the same request goes to yet another server.
+  static constexpr uint8_t kReplaysMax = 100;
 
  private:
   friend class ClientLogin;
@@ -149,9 +163,11 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   // Input (client_relay.cpp). Message handlers return whether to go on with the input.
   void take_input(std::string_view bytes);
   bool held_back() const { return stalled_ || wait_since_us_ != 0 || console_busy_; }
-  size_t process(std::string_view bytes);
+  std::string_view process(std::string_view bytes);
   void go_through(Input& input);
   bool give_back_server(Input& input);
+  void keep_in_journal(Input& input);
+  bool was_counted(const Input& input) const;
   void flush(Input& input);
   static void pass_over(Input& input, size_t bytes);
   void pass_body(Input& input);
@@ -162,7 +178,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool need_more(size_t bytes);
   bool stall();
   bool violate(std::string_view state, std::string message);
-  bool need_server();
+  bool need_server(Input& input);
   void request_begins();
   bool sync(const protocol::FrameHeader& header, Input& input);
   bool copy_message(const protocol::FrameHeader& header, Input& input);
@@ -174,6 +190,15 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool describe_or_close(const protocol::FrameHeader& header, Input& input);
   bool close_statement(std::string_view name, const protocol::FrameHeader& header, Input& input);
   bool console_message(const protocol::FrameHeader& header, Input& input);
+
+  // The loss of a server (client_loss.cpp).
+  void lost_at_login(const ServerLoss& loss);
+  void replay(const Journal& journal);
+  void give_answers(const ServerLoss& loss, const LossVerdict& verdict);
+  void enter_status_after(const ServerLoss& loss, const LossVerdict& verdict);
+  void leave_failed_transaction();
+  bool message_in_failed_transaction(const protocol::FrameHeader& header, Input& input);
+  bool go_on_with(std::string_view query, Input& input);
 
   // Timeouts: one timer, which looks again when it fires.
   void arm_timer();
@@ -199,19 +224,25 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool in_console_message_ = false;
   bool query_wait_notified_ = false;
   bool protocol_3_2_ = false;
-  uint64_t body_remaining_ = 0;  // of a message that streams through
-  size_t carry_needed_ = 0;      // bytes that carry_ must have before it is worth looking again
-  std::string carry_;            // input that cannot go on yet
+  bool body_is_copy_data_ = false;  // of the message that streams through
+  uint8_t replays_ = 0;             // in a row
+  uint64_t body_remaining_ = 0;     // of a message that streams through
+  size_t counted_bytes_ =
+      0;  // of the input at hand or in carry_ that were gone through before, for a server that was lost
+  size_t carry_needed_ = 0;  // bytes that carry_ must have before it is worth looking again
+  std::string carry_;        // input that cannot go on yet
   Pool* pool_ = nullptr;
   Server* server_ = nullptr;
   ParameterSetPtr parameters_;
   std::unique_ptr<ClientStatements> statements_;
   std::unique_ptr<ClientLogin> login_;
   std::unique_ptr<ConsoleSession> console_;
+  std::unique_ptr<FailedTransaction> failed_;  // set exactly in state failed
   std::unique_ptr<ClientIdentity> identity_;
   Timer timer_;
   int64_t connected_wall_us_ = 0;
   int64_t wait_since_us_ = 0;         // 0: it does not wait for a server
+  int64_t asked_since_us_ = 0;        // since when it has waited, or did not have to, for what the server works at
   int64_t request_since_us_ = 0;      // of the request under way; 0: none
   int64_t transaction_since_us_ = 0;  // since linked; 0: not linked
   int64_t idle_since_us_ = 0;         // since the last answer, or since it connected

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pool/client.h"
+#include "pool/client_input.h"
 #include "pool/pool.h"
 #include "pool/server.h"
 #include "pool/worker.h"
@@ -17,18 +18,6 @@ namespace bezel::pool {
 namespace sqlstate = protocol::sqlstate;
 using protocol::FrameHeader;
 using protocol::kFrameHeaderBytes;
-
-/// The input that is being gone through. What stands between `sent` and `position` goes to the server as it came, in
-/// one piece, when something else has to be written first or the input ends.
-struct Client::Input {
-  std::string_view bytes;
-  size_t position = 0;
-  size_t sent = 0;
-
-  std::string_view rest() const { return bytes.substr(position); }
-  std::string_view body_here() const { return bytes.substr(position + kFrameHeaderBytes); }
-  bool has_frame(const FrameHeader& header) const { return bytes.size() - position >= header.frame_bytes(); }
-};
 
 void Client::flush(Input& input) {
   if (input.position > input.sent) server_->write(input.bytes.substr(input.sent, input.position - input.sent));
@@ -43,8 +32,8 @@ void Client::pass_over(Input& input, size_t bytes) {
 
 void Client::take_input(std::string_view bytes) {
   if (carry_.empty() && !held_back()) {
-    const size_t used = process(bytes);
-    if (state_ != ClientState::closed && used < bytes.size()) carry_.assign(bytes.substr(used));
+    const std::string_view rest = process(bytes);
+    if (!rest.empty()) carry_.assign(rest);
     return;
   }
   carry_.append(bytes);
@@ -61,27 +50,43 @@ void Client::resume_input() {
   update_reading();
   if (carry_.empty()) return;
   const std::string& input = worker_.keep_until_end_of_turn(std::exchange(carry_, {}));
-  const size_t used = process(input);
-  if (state_ != ClientState::closed && used < input.size()) carry_.assign(input, used);
+  const std::string_view rest = process(input);
+  if (!rest.empty()) carry_.assign(rest);
 }
 
-size_t Client::process(std::string_view bytes) {
+/// Returns what is left, in memory of this turn.
+std::string_view Client::process(std::string_view bytes) {
   Input input{bytes};
+  if (body_is_copy_data_) input.journaled = std::min<uint64_t>(body_remaining_, bytes.size());
   do {
     go_through(input);
-    if (state_ == ClientState::closed) return bytes.size();
+    if (state_ == ClientState::closed) return {};
     // If it had to wait for the answers of a server that it has no more, the next server may take it.
   } while (give_back_server(input) && std::exchange(stalled_, false));
-  return state_ == ClientState::closed ? bytes.size() : input.position;
+  if (state_ == ClientState::closed) return {};
+  counted_bytes_ -= std::min(counted_bytes_, input.position);
+  return input.rest();
+}
+
+/// What has been gone through for the server that it has.
+void Client::keep_in_journal(Input& input) {
+  if (input.journaled >= input.position) return;
+  server_->journal().append(input.bytes.substr(input.journaled, input.position - input.journaled));
+  input.journaled = input.position;
+}
+
+/// Whether the message at hand is in the statistics already.
+bool Client::was_counted(const Input& input) const {
+  return input.position < counted_bytes_;
 }
 
 void Client::go_through(Input& input) {
-  const std::string_view bytes = input.bytes;
-  for (bool going = true; going && input.position < bytes.size();) {
+  for (bool going = true; going && input.position < input.bytes.size();) {
     if (body_remaining_ > 0) {
       pass_body(input);
       continue;
     }
+    const std::string_view bytes = input.bytes;
     if (bytes.size() - input.position < kFrameHeaderBytes) {
       carry_needed_ = kFrameHeaderBytes;
       break;
@@ -91,7 +96,9 @@ void Client::go_through(Input& input) {
       violate(sqlstate::kProtocolViolation, "invalid message length");
       break;
     }
-    going = console_ ? console_message(header, input) : message(header, input);
+    going = console_  ? console_message(header, input)
+            : failed_ ? message_in_failed_transaction(header, input)
+                      : message(header, input);
     if (state_ == ClientState::closed) return;
   }
 }
@@ -100,6 +107,7 @@ void Client::go_through(Input& input) {
 bool Client::give_back_server(Input& input) {
   if (server_ == nullptr) return false;
   flush(input);
+  keep_in_journal(input);
   if (stalled_) server_->ask_for_answers();
   // A message without an answer may have been the last thing that kept the server.
   return server_->nothing_outstanding() && server_->release_if_done();
@@ -119,7 +127,7 @@ void Client::pass_body(Input& input) {
 bool Client::forward(const FrameHeader& header, Input& input) {
   input.position += kFrameHeaderBytes;
   body_remaining_ = header.body_bytes();
-  discard_body_ = false;
+  discard_body_ = body_is_copy_data_ = false;
   return true;
 }
 
@@ -129,6 +137,7 @@ bool Client::discard(const FrameHeader& header, Input& input) {
   pass_over(input, kFrameHeaderBytes);
   body_remaining_ = header.body_bytes();
   discard_body_ = true;
+  body_is_copy_data_ = false;
   return true;
 }
 
@@ -148,8 +157,11 @@ bool Client::violate(std::string_view state, std::string message) {
 }
 
 /// True if there is a server that a new request may go to. False: wait, the input stays.
-bool Client::need_server() {
-  if (server_ == nullptr) return pool_->acquire(*this);
+bool Client::need_server(Input& input) {
+  if (server_ == nullptr) {
+    input.journaled = input.position;
+    return pool_->acquire(*this);
+  }
   state_ = ClientState::active;  // if the server had only been lent for the login, it is for more now
   // The next request must not be hit by a cancel that was meant for an earlier one.
   if (server_->cancels_in_flight() || server_->too_much_outstanding()) return stall();
@@ -172,7 +184,7 @@ bool Client::message(const FrameHeader& header, Input& input) {
       if (worker_.settings().disable_pqexec) return violate(sqlstate::kFeatureNotSupported, "PQexec disallowed");
       [[fallthrough]];
     case 'F':
-      if (!need_server()) return false;
+      if (!need_server(input)) return false;
       server_->expect({header.type == 'Q' ? Request::query : Request::function_call});
       request_begins();
       return forward(header, input);
@@ -184,7 +196,7 @@ bool Client::message(const FrameHeader& header, Input& input) {
     case 'C':
       return describe_or_close(header, input);
     case 'E':
-      if (!need_server()) return false;
+      if (!need_server(input)) return false;
       server_->expect({Request::execute});
       request_begins();
       return forward(header, input);
@@ -230,12 +242,18 @@ bool Client::sync(const FrameHeader& header, Input& input) {
 bool Client::copy_message(const FrameHeader& header, Input& input) {
   // Late data of a COPY that has failed; PostgreSQL ignores them as well.
   if (server_ == nullptr) return discard(header, input);
-  if (header.type != 'd') {
-    if (server_->copying_in()) {
-      server_->copy_in_ended();
-    } else if (!server_->nothing_outstanding()) {
-      server_->expect({Request::copy_end});
-    }
+  if (header.type == 'd') {
+    keep_in_journal(input);
+    server_->journal().skip_copy_data();
+    forward(header, input);
+    body_is_copy_data_ = true;
+    input.journaled = std::min<uint64_t>(input.position + body_remaining_, input.bytes.size());
+    return true;
+  }
+  if (server_->copying_in()) {
+    server_->copy_in_ended();
+  } else if (!server_->nothing_outstanding()) {
+    server_->expect({Request::copy_end});
   }
   return forward(header, input);
 }
@@ -264,7 +282,7 @@ void append_header(std::string& out, char type, size_t body_bytes) {
 }  // namespace
 
 bool Client::forward_extended(Request request, const FrameHeader& header, Input& input) {
-  if (!need_server()) return false;
+  if (!need_server(input)) return false;
   server_->expect({request});
   request_begins();
   return forward(header, input);
@@ -301,13 +319,13 @@ bool Client::parse(const FrameHeader& header, Input& input) {
     pass_over(input, header.frame_bytes());
     return true;
   }
-  if (!need_server()) return false;
+  if (!need_server(input)) return false;
   if (server_->in_doubt(statement)) return stall();
   if ((existing || server_->statements().has(statement)) && !server_->can_promise()) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
-  pool_->statistics().client_parses.add(1);
+  if (!was_counted(input)) pool_->statistics().client_parses.add(1);
   if (existing) {
     // The server answers as it would answer the client: 42P05, or what is wrong with the text. Its own name in the
     // message is replaced on the way back.
@@ -348,12 +366,12 @@ bool Client::bind(const FrameHeader& header, Input& input) {
   const StatementPtr statement = statements_ ? statements_->find(prefix.statement) : nullptr;
   // An unknown name goes to the server as it is, which says that it does not exist.
   if (!statement) return forward_extended(Request::bind, header, input);
-  if (!need_server()) return false;
+  if (!need_server(input)) return false;
   if (server_->in_doubt(statement)) return stall();
   flush(input);
   request_begins();
   server_->begin_extended();
-  pool_->statistics().binds.add(1);
+  if (!was_counted(input)) pool_->statistics().binds.add(1);
   server_->ensure_prepared(statement);
   const size_t names_bytes = prefix.portal.size() + 1 + statement->server_name.size() + 1;
   std::string start;
@@ -364,7 +382,7 @@ bool Client::bind(const FrameHeader& header, Input& input) {
   server_->expect({Request::bind, Answer::forward, false, statement});
   pass_over(input, kFrameHeaderBytes + prefix.bytes);
   body_remaining_ = header.body_bytes() - prefix.bytes;
-  discard_body_ = false;
+  discard_body_ = body_is_copy_data_ = false;
   return true;
 }
 
@@ -381,7 +399,7 @@ bool Client::describe_or_close(const FrameHeader& header, Input& input) {
   if (request == Request::close) return close_statement(target->name, header, input);
   const StatementPtr statement = statements_ ? statements_->find(target->name) : nullptr;
   if (!statement) return forward_extended(request, header, input);
-  if (!need_server()) return false;
+  if (!need_server(input)) return false;
   if (server_->in_doubt(statement)) return stall();
   flush(input);
   request_begins();

@@ -25,6 +25,7 @@ class ClientStatements {
   void confirm();
   /// The oldest `count` unconfirmed changes were skipped by the server.
   void take_back(size_t count);
+  void take_back_all() { take_back(unconfirmed_.size()); }
   /// A Sync was sent: changes from now on belong to another batch.
   void next_batch() { batch_++; }
   /// DISCARD ALL, DEALLOCATE ALL.

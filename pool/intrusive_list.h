@@ -32,6 +32,15 @@ class IntrusiveList {
     size_++;
   }
 
+  /// REQUIRES: `place` is in this list.
+  void insert_before(T& place, T& element) {
+    T* const previous = (place.*Hook).previous;
+    element.*Hook = {&place, previous, true};
+    (previous != nullptr ? (previous->*Hook).next : head_) = &element;
+    (place.*Hook).previous = &element;
+    size_++;
+  }
+
   /// REQUIRES: the element is in this list, or in none (then nothing happens).
   void remove(T& element) {
     ListHook<T>& hook = element.*Hook;

@@ -158,7 +158,7 @@ bool Pool::acquire(Client& client) {
     client.fail(last_login_error_);
     return false;
   }
-  waiting_.push_back(client);
+  enqueue(client);
   statistics_->client_waits.add(1);
   if (upstream_ && upstream_->changing()) upstream_->count(Upstream::Outcome::held);
   client.began_to_wait();
@@ -166,6 +166,15 @@ bool Pool::acquire(Client& client) {
   if (serve_beyond_checks(&client)) return true;
   launch();
   return false;
+}
+
+/// Who comes back because its server was lost has its place by the time at which it asked first.
+void Pool::enqueue(Client& client) {
+  const int64_t since_us = client.place_in_queue_us();
+  if (waiting_.empty() || waiting_.back()->wait_since_us() <= since_us) return waiting_.push_back(client);
+  Client* later = waiting_.front();
+  while (later->wait_since_us() <= since_us) later = WaitList::next(*later);
+  waiting_.insert_before(*later, client);
 }
 
 /// Those who wait already wait for servers that are being checked: another idle one is for the next of them. Returns

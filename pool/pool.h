@@ -86,6 +86,11 @@ class Pool {
   const std::string* accepted_parameter(std::string_view key, std::string_view value) const;
   void accept_parameter(std::string_view key, std::string_view value, std::string_view reported);
 
+  /// What has become of a client that was using a server which was lost.
+  void count_loss(Upstream::Outcome outcome) {
+    if (upstream_) upstream_->count(outcome);
+  }
+
   // ---- Servers ----
 
   void server_logged_in(Server& server);
@@ -137,6 +142,7 @@ class Pool {
   Server* take_idle();
   bool serve_beyond_checks(const Client* newcomer);
   void assign(Client& client, Server& server);
+  void enqueue(Client& client);
   bool take_slots();
   bool take_free_slots();
   bool give_slots_back();

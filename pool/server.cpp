@@ -81,10 +81,12 @@ void Server::on_bytes(std::string_view bytes) {
   if (state_ == ServerState::closed) return;
   if (!last_error_.empty()) {
     // Nothing may be said or asked any more.
-    report_loss(last_error_state_, last_error_);
+    if (fatal_) report_loss(fatal_->sqlstate, last_error_);
+    if (refused_as_standby_) report_loss(sqlstate::kReadOnlySqlTransaction, last_error_);
     return close(last_error_);
   }
   if (client_ != nullptr) {
+    if (outstanding_.empty() && !client_->in_message()) journal_.clear();
     client_->answers_came();
     end_portable_batch();
     release_if_done();
@@ -192,6 +194,9 @@ void Server::leave_within(int64_t grace_us) {
 void Server::link(Client& client) {
   set_state(ServerState::active);
   client_ = &client;
+  journal_.clear();
+  taken_before_ = stream_->taken_bytes();
+  answered_ = in_answer_ = error_told_ = false;
   request_wall_us_ = pool_.worker().runtime().wall_clock_us();
   if (parameters_ != client.parameters()) apply_parameters();
 }
@@ -506,13 +511,10 @@ void Server::close(std::string_view reason) {
     protocol::append_terminate(terminate);
     stream_->write_copy(terminate);
   }
-  stream_.reset();
   if (client_ != nullptr) {
-    Client& client = *client_;
-    client_ = nullptr;
-    client.server_lost(
-        {sqlstate::kConnectionFailure, std::string("server connection lost: ") + std::string(reason), "", ""},
-        told_client_of_end_ || in_message_to_client());
+    lose_client(reason);
+  } else {
+    stream_.reset();
   }
   pool_.server_closed(*this, was_logging_in);
 }

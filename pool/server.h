@@ -10,6 +10,7 @@
 #include "pool/byte_stream.h"
 #include "pool/fleet.h"
 #include "pool/intrusive_list.h"
+#include "pool/journal.h"
 #include "pool/outstanding.h"
 #include "pool/parameters.h"
 #include "pool/prepared_statements.h"
@@ -22,6 +23,7 @@ namespace bezel::pool {
 class Client;
 class Pool;
 class ServerLogin;
+struct ServerLoss;
 class Upstream;
 
 /// Where a server connection stands.
@@ -85,6 +87,8 @@ class Server final : public ByteStream::Events {
   void copy_in_ended() { copying_in_ = false; }
   /// Whether a message has gone to the client only in part: nothing else can be said to it then.
   bool in_message_to_client() const { return body_remaining_ > 0 && !swallow_body_; }
+  /// What the client has asked since all was answered last; kept by the client.
+  Journal& journal() { return journal_; }
   /// Whether all that has come from PostgreSQL were whole messages.
   bool between_messages() const { return body_remaining_ == 0 && carry_.empty(); }
   bool nothing_outstanding() const { return outstanding_.empty(); }
@@ -136,8 +140,7 @@ class Server final : public ByteStream::Events {
   int64_t idle_since_us() const { return idle_since_us_; }
   bool too_old() const;
   size_t unsent_bytes() const { return stream_ ? stream_->unsent_bytes() : 0; }
-  /// Ends the connection, with a Terminate where one can be understood; a linked client is told that its server is
-  /// lost.
+  /// Ends the connection, with a Terminate where one can be understood; for a linked client its server is lost.
   void close(std::string_view reason);
 
   // ---- For cancel requests ----
@@ -189,6 +192,14 @@ class Server final : public ByteStream::Events {
   bool parameter_status(std::string_view body);
   void copy_in_began();
   bool error_response(const protocol::FrameHeader& header, std::string_view body, Output& output);
+  void break_off(std::string_view reason);
+  void fatal_error(const protocol::ErrorFields& fields);
+  bool is_clients_for_good() const;
+  bool refused_as_standby(const protocol::ErrorFields& fields, const Output& output);
+  ServerLoss describe_loss(std::string_view reason) const;
+  void count_owed(ServerLoss& loss) const;
+  std::string undone_parameters() const;
+  void lose_client(std::string_view reason);
   void own_error(const protocol::ErrorFields* fields);
   std::string with_client_names(std::string_view body) const;
 
@@ -238,8 +249,17 @@ class Server final : public ByteStream::Events {
   bool reading_paused_ = false;
   bool told_client_of_end_ = false;  // the server's own FATAL has gone to the client
   int cancels_in_flight_ = 0;
-  std::string last_error_;  // the server's FATAL
-  std::string last_error_state_;
+  std::string
+      last_error_;  // why it is to be closed as soon as what has come is gone through: the server's FATAL, mostly
+  std::optional<protocol::ProtocolError> fatal_;
+  // Since the client was linked.
+  Journal journal_;
+  uint64_t taken_before_ = 0;  // by the stream
+  bool answered_ = false;      // something has gone to the client
+  bool in_answer_ = false;     // the same, and no ReadyForQuery since
+  bool error_told_ = false;    // to the client, in the request that is being answered
+  bool refused_as_standby_ = false;
+  ParameterSetPtr parameters_before_;  // the client's, before the transaction; nullptr: the same
   std::optional<protocol::ProtocolError> parameter_error_;
 
   int64_t connected_at_us_ = 0;

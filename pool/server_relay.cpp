@@ -9,6 +9,7 @@
 #include "pool/pool.h"
 #include "pool/printable.h"
 #include "pool/server.h"
+#include "pool/server_loss.h"
 #include "pool/worker.h"
 #include "protocol/error_response.h"
 #include "protocol/messages.h"
@@ -66,6 +67,7 @@ struct Server::Output {
 void Server::flush(Output& output) {
   const size_t size = output.position - output.sent;
   if (size > 0 && client_ != nullptr) {
+    answered_ = true;
     client_->write(output.bytes.substr(output.sent, size));
     pool_.statistics().sent_bytes.add(size);
   }
@@ -91,8 +93,8 @@ size_t Server::relay(std::string_view bytes) {
     if (left < kFrameHeaderBytes) break;
     const FrameHeader header = protocol::read_frame_header(bytes.data() + output.position);
     if (!header.length_valid(0x7fffffff)) {
-      close("server sent a message of invalid length");
-      return bytes.size();
+      break_off("server sent a message of invalid length");
+      break;
     }
     const bool whole = needs_whole_frame(header);
     if (whole && left < header.frame_bytes()) break;
@@ -100,9 +102,16 @@ size_t Server::relay(std::string_view bytes) {
         whole ? bytes.substr(output.position + kFrameHeaderBytes, header.body_bytes()) : std::string_view();
     frame(header, body, output);
     if (state_ == ServerState::closed) return bytes.size();
+    if (!last_error_.empty()) break;
   }
   flush(output);
-  return output.position;
+  return last_error_.empty() ? output.position : bytes.size();
+}
+
+/// What has come before goes to the client; then the connection is closed (on_bytes).
+void Server::break_off(std::string_view reason) {
+  last_error_ = reason;
+  close_when_free_ = true;  // nobody else gets it in what is left of this turn
 }
 
 /// Passes on, or swallows, bytes of the frame at hand; after its last one, what was forged behind it.
@@ -171,6 +180,7 @@ void Server::frame(const FrameHeader& header, std::string_view body, Output& out
       break;
   }
   if (state_ == ServerState::closed) return;
+  if (!swallowed) in_answer_ = header.type != 'Z';
   swallow_body_ = swallowed;
   const size_t here = std::min<uint64_t>(header.frame_bytes(), left);
   body_remaining_ = header.frame_bytes() - here;
@@ -209,7 +219,9 @@ void Server::emit_forged() {
     outstanding_.pop();
     while (!outstanding_.empty() && outstanding_.front().request == Request::copy_end) outstanding_.pop();
   }
-  if (client_ != nullptr) client_->write_copy(answers);
+  if (client_ == nullptr || answers.empty()) return;
+  answered_ = true;
+  client_->write_copy(answers);
 }
 
 /// Forgets the oldest request, which the server has not carried out.
@@ -240,10 +252,11 @@ void Server::drop_until_sync() {
 bool Server::ready_for_query(std::string_view body) {
   const auto status = protocol::decode_ready_for_query(body);
   if (!status) {
-    close("server sent an invalid ReadyForQuery");
+    break_off("server sent an invalid ReadyForQuery");
     return true;
   }
   transaction_status_ = *status;
+  if (*status == 'I') parameters_before_.reset();
   copying_in_ = false;
   size_t changes = 0;
   Answer answer = client_ == nullptr ? Answer::swallow : Answer::forward;
@@ -272,6 +285,7 @@ bool Server::ready_for_query(std::string_view body) {
     parameter_error_.reset();
     return true;
   }
+  error_told_ = false;
   client_->request_done();
   return false;
 }
@@ -321,6 +335,7 @@ bool Server::parameter_status(std::string_view body) {
   ParameterTable& table = pool_.worker().parameters();
   parameters_ = is_default ? table.without(parameters_, key) : table.with(parameters_, key, parameter->value);
   if (client_ == nullptr) return true;  // a rollback or reset of ours has undone what a client had set
+  if (!parameters_before_) parameters_before_ = client_->parameters();
   client_->set_parameters(is_default ? table.without(client_->parameters(), key)
                                      : table.with(client_->parameters(), key, parameter->value));
   return client_->is_logging_in();
@@ -348,17 +363,14 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   const bool fatal =
       fields && (fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic);
   if (fatal) {
-    last_error_ = printable(fields->message);
-    last_error_state_ = fields->sqlstate;
-    close_when_free_ = true;  // nobody else gets it in what is left of this turn
-    // In session mode the server is the client's for good, unless it was only lent for the login.
-    const bool is_kept =
-        client_ != nullptr && pool_.limits().mode == PoolMode::session && client_->state() == ClientState::active;
-    if (client_ != nullptr && !is_kept && transaction_status_ == 'I' && outstanding_.empty() && !unsynced_) {
-      // It dies right behind its answer. The client has all that it asked for: its connection lives on.
-      swallow(output, header.frame_bytes());
+    fatal_error(*fields);
+    if (!is_clients_for_good()) {
+      swallow(output, header.frame_bytes());  // what its client gets instead, ServerLoss decides
       return true;
     }
+  } else if (fields && refused_as_standby(*fields, output)) {
+    swallow(output, header.frame_bytes());
+    return true;
   }
   const bool answers_query = !outstanding_.empty() && (outstanding_.front().request == Request::query ||
                                                        outstanding_.front().request == Request::function_call);
@@ -375,6 +387,7 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   if (!answers_query && !fatal) drop_until_sync();
   if (client_ == nullptr || client_->is_logging_in()) return false;
   told_client_of_end_ = told_client_of_end_ || fatal;
+  error_told_ = answered_ = in_answer_ = true;
   if (client_->statements() != nullptr && body.find(kServerStatementPrefix) != std::string_view::npos) {
     swallow(output, header.frame_bytes());
     client_->write_copy(with_client_names(body));
@@ -385,6 +398,30 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
   body_remaining_ = header.frame_bytes() - here;
   pass(output, here);
   return true;
+}
+
+void Server::fatal_error(const protocol::ErrorFields& fields) {
+  break_off(fields.message.empty() ? "FATAL error without a message" : printable(fields.message));
+  fatal_.emplace(protocol::ProtocolError{fields.sqlstate, std::string(fields.message), std::string(fields.detail),
+                                         std::string(fields.hint)});
+}
+
+/// Whether it is a standby that has refused to write, though the pool wants primaries, and the client can be served by
+/// another server instead. In any case such a server leaves the pool.
+bool Server::refused_as_standby(const protocol::ErrorFields& fields, const Output& output) {
+  if (fields.sqlstate != sqlstate::kReadOnlySqlTransaction || client_ == nullptr) return false;
+  const TargetSessionAttrs wanted = pool_.database().target_session_attrs;
+  const std::string* standby = reported_.find("in_hot_standby");
+  if (standby == nullptr || *standby != "on") return false;
+  if (wanted != TargetSessionAttrs::read_write && wanted != TargetSessionAttrs::primary) return false;
+  mark_to_close();
+  if (client_->is_logging_in() || is_clients_for_good() || front_swallows() || output.position > output.sent) {
+    return false;
+  }
+  refused_as_standby_ = true;
+  refused_as_standby_ = client_->would_replay(describe_loss(""), journal_);
+  if (refused_as_standby_) break_off("standby refused to write");
+  return refused_as_standby_;
 }
 
 /// An error in a query of the pooler's own.

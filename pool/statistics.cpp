@@ -29,6 +29,10 @@ constexpr std::array kTotalFields{
     TotalField{&Totals::server_login_failures, &PoolStatistics::server_login_failures},
     TotalField{&Totals::client_waits, &PoolStatistics::client_waits},
     TotalField{&Totals::client_wait_timeouts, &PoolStatistics::client_wait_timeouts},
+    TotalField{&Totals::servers_lost, &PoolStatistics::servers_lost},
+    TotalField{&Totals::replayed, &PoolStatistics::replayed},
+    TotalField{&Totals::failed_transactions, &PoolStatistics::failed_transactions},
+    TotalField{&Totals::in_doubt, &PoolStatistics::in_doubt},
 };
 static_assert(sizeof(Totals) == kTotalFields.size() * sizeof(uint64_t), "a number of Totals has no TotalField");
 

@@ -37,6 +37,8 @@ struct PoolStatistics {
   Counter transaction_time_us, query_time_us, wait_time_us;
   Counter client_parses, server_parses, binds;
   Counter server_logins, server_login_failures, client_waits, client_wait_timeouts;
+  /// Servers that were lost while a client had them; what became of those clients, where it was something.
+  Counter servers_lost, replayed, failed_transactions, in_doubt;
 
   // Now, in PgBouncer's terms (SHOW POOLS).
   Counter cl_active, cl_waiting, cl_active_cancel_req, cl_waiting_cancel_req;
@@ -53,6 +55,7 @@ struct Totals {
   uint64_t transaction_time_us = 0, query_time_us = 0, wait_time_us = 0;
   uint64_t client_parses = 0, server_parses = 0, binds = 0;
   uint64_t server_logins = 0, server_login_failures = 0, client_waits = 0, client_wait_timeouts = 0;
+  uint64_t servers_lost = 0, replayed = 0, failed_transactions = 0, in_doubt = 0;
 
   Totals& operator+=(const Totals& other);
   /// What has come on top of `earlier`; 0 where a number is lower than it was.

@@ -128,6 +128,11 @@ void Connection::forget_slices() {
   queued_bytes_ = 0;
 }
 
+void Connection::drop_unsent() {
+  forget_slices();
+  unsent_.clear();
+}
+
 void Connection::keep_slices() {
   if (queued_bytes_ == 0) return;
   if (tls_ != nullptr) return encrypt_slices();
@@ -188,6 +193,7 @@ bool Connection::gather(Send& send, iovec* pieces) {
 }
 
 void Connection::account(const Send& send) {
+  if (send.result > 0) taken_bytes_ += static_cast<uint64_t>(send.result);
   if (send.result == static_cast<ssize_t>(send.bytes)) {
     unsent_.clear();
     return;

@@ -65,6 +65,8 @@ class Connection final : public pool::ByteStream {
   void write(std::string_view bytes) override;
   void write_copy(std::string_view bytes) override;
   size_t unsent_bytes() const override { return unsent_.size() + queued_bytes_; }
+  uint64_t taken_bytes() const override { return taken_bytes_; }
+  void drop_unsent() override;
   void pause_reading() override { paused_ = true; }
   void resume_reading() override;
   void set_events(Events& events) override { events_ = &events; }
@@ -143,6 +145,7 @@ class Connection final : public pool::ByteStream {
   std::unique_ptr<TlsState> tls_;
   UnsentBuffer unsent_;
   size_t queued_bytes_ = 0;  ///< in this turn's slices
+  uint64_t taken_bytes_ = 0;
   uint32_t first_slice_ = SliceLists::kNone;
   uint32_t last_slice_ = SliceLists::kNone;
   int descriptor_ = -1;

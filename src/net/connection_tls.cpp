@@ -92,6 +92,7 @@ void Connection::deliver(std::string_view ciphertext) {
 
 void Connection::encrypt_slices() {
   assert(tls_->is_ready);
+  taken_bytes_ += queued_bytes_;
   uint32_t at = first_slice_;
   std::string_view plaintext;
   if (first_slice_ == last_slice_) {

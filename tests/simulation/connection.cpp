@@ -244,6 +244,11 @@ void Stream::collect() {
   pending_.clear();
 }
 
+void Stream::drop_unsent() {
+  pending_.clear();
+  unsent_.clear();
+}
+
 void Stream::flush() {
   if (detached_) return;
   collect();
@@ -255,7 +260,9 @@ void Stream::flush() {
     unsent_.clear();
     return;
   }
+  const size_t before = unsent_.size();
   connection_->take(unsent_);
+  taken_bytes_ += before - unsent_.size();
   if (unsent_.empty() && std::exchange(congested_, false)) events_->on_drained();
   if (unsent_.size() > kCongestedBytes && !std::exchange(congested_, true)) events_->on_congested();
 }

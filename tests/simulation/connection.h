@@ -103,6 +103,8 @@ class Stream final : public pool::ByteStream {
   void write(std::string_view bytes) override;
   void write_copy(std::string_view bytes) override;
   size_t unsent_bytes() const override;
+  uint64_t taken_bytes() const override { return taken_bytes_; }
+  void drop_unsent() override;
   void pause_reading() override { reading_ = false; }
   void resume_reading() override;
   void set_events(Events& events) override { events_ = &events; }
@@ -145,6 +147,7 @@ class Stream final : public pool::ByteStream {
   Events* events_;
   std::vector<Pending> pending_;
   std::string unsent_;
+  uint64_t taken_bytes_ = 0;
   bool reading_ = true;
   bool released_ = false, detached_ = false, closed_ = false;
   bool congested_ = false;

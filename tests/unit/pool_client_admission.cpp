@@ -26,6 +26,8 @@ class FakeStream final : public ByteStream {
   void write(std::string_view bytes) override { written += bytes; }
   void write_copy(std::string_view bytes) override { written += bytes; }
   size_t unsent_bytes() const override { return 0; }
+  uint64_t taken_bytes() const override { return written.size(); }
+  void drop_unsent() override {}
   void pause_reading() override {}
   void resume_reading() override {}
   void set_events(Events& to) override { events = &to; }

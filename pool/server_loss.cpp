@@ -1,0 +1,293 @@
+#include "pool/server_loss.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "pool/transaction_command.h"
+#include "protocol/frames.h"
+#include "protocol/messages.h"
+
+namespace bezel::pool {
+
+namespace {
+
+using protocol::FrameHeader;
+using protocol::kFrameHeaderBytes;
+
+/// Goes through a journal, message by message.
+class Reader {
+ public:
+  Reader(const FindStatement& find, bool copies) : find_(find), copies_(copies) {}
+
+  /// False: it cannot be read.
+  bool message(char type, std::string_view body) {
+    switch (type) {
+      case 'Q':
+        effect_.is_query = statements_ == 0;
+        statement(text_of(body), true);
+        end_request();
+        return true;
+      case 'F':
+      case 'S':
+        end_request();
+        return true;
+      case 'P':
+        return parse(body);
+      case 'B':
+        return bind(body);
+      case 'E':
+        return execute(body);
+      case 'c':
+      case 'f':
+        copies_ = true;
+        return true;
+      default:
+        return true;
+    }
+  }
+  /// The last message, of which only the beginning is there: nobody has carried it out.
+  void partial(char type) {
+    if (type == 'Q' || type == 'F') end_request();
+  }
+
+  JournalReading result() {
+    reading_.certain = true;
+    reading_.rest = effect_;
+    if (copies_) blur();
+    return std::move(reading_);
+  }
+
+ private:
+  static std::string_view text_of(std::string_view body) { return body.substr(0, body.find('\0')); }
+
+  void doubt() {
+    effect_.may_end = true;
+    effect_.commits_midway = true;
+    statements_++;
+  }
+
+  /// A statement is run. `several`: others may follow it in the text.
+  void statement(std::string_view text, bool several) {
+    const FirstStatement first = first_statement(text);
+    const bool alone = first.alone || !several;
+    const bool is_first = statements_ == 0;
+    statements_++;
+    effect_.commits_midway = effect_.commits_midway || first.commits_midway;
+    if (!is_first) effect_.commits = effect_.rolls_back = effect_.only_begins = false;
+    switch (first.command) {
+      case TransactionCommand::empty:
+        return;
+      case TransactionCommand::none:
+        effect_.may_end = effect_.may_end || ended_ || (!alone && may_hold_end_of_transaction(text));
+        return;
+      case TransactionCommand::begin:
+        effect_.begins = effect_.begins || is_first;
+        effect_.only_begins = is_first && alone;
+        effect_.may_end = effect_.may_end || ended_ || (!alone && may_hold_end_of_transaction(text));
+        return;
+      case TransactionCommand::commit:
+        effect_.may_end = true;
+        effect_.commits = is_first && alone;
+        ended_ = true;
+        return;
+      case TransactionCommand::rollback:
+        effect_.rolls_back = is_first && alone;
+        effect_.may_end = effect_.may_end || !effect_.rolls_back;
+        ended_ = true;
+        return;
+      case TransactionCommand::other_end:
+        effect_.may_end = true;
+        return;
+    }
+  }
+
+  bool parse(std::string_view body) {
+    const auto message = protocol::decode_parse(body);
+    if (!message) return false;
+    if (message->name.empty()) {
+      unnamed_ = message->text;
+      return true;
+    }
+    // Under the same name there may be another one by now.
+    const TransactionCommand command = first_statement(message->text).command;
+    if (command == TransactionCommand::commit || command == TransactionCommand::other_end) doubt();
+    return true;
+  }
+
+  bool bind(std::string_view body) {
+    const auto prefix = protocol::decode_bind_prefix(body, body.size());
+    if (prefix.status != protocol::BindPrefix::Status::ok) return false;
+    bound_ = true;
+    portal_ = prefix.portal;
+    if (prefix.statement.empty()) {
+      unnamed_ ? statement(*unnamed_, false) : doubt();
+      return true;
+    }
+    const StatementPtr known = find_(prefix.statement);
+    known ? statement(text_of(known->definition), false) : doubt();
+    return true;
+  }
+
+  bool execute(std::string_view body) {
+    const auto message = protocol::decode_execute(body);
+    if (!message) return false;
+    if (!bound_ || portal_ != message->portal) doubt();  // bound earlier, to whatever
+    return true;
+  }
+
+  void end_request() {
+    reading_.requests.push_back(effect_);
+    effect_ = {};
+    statements_ = 0;
+    ended_ = false;
+    bound_ = false;
+  }
+
+  /// The Sync behind a COPY may have been ignored by PostgreSQL, so it is not known where requests end.
+  void blur() {
+    RequestEffect all;
+    const auto add = [&](const RequestEffect& one) {
+      all.may_end = all.may_end || one.may_end || one.rolls_back;
+      all.commits_midway = all.commits_midway || one.commits_midway;
+    };
+    for (const RequestEffect& one : reading_.requests) add(one);
+    add(reading_.rest);
+    for (RequestEffect& one : reading_.requests) one = all;
+    reading_.rest = all;
+  }
+
+  const FindStatement& find_;
+  JournalReading reading_;
+  RequestEffect effect_;
+  size_t statements_ = 0;  // of the request
+  bool ended_ = false;     // a statement of the request ends the transaction
+  bool copies_;
+  std::optional<std::string_view> unnamed_;
+  std::string_view portal_;  // the one bound last in the request
+  bool bound_ = false;
+};
+
+/// Of the request with that number among those owed; the one after the last is the open batch.
+RequestEffect effect_of(const ServerLoss& loss, const JournalReading& journal, size_t index) {
+  if (journal.certain && journal.requests.size() >= loss.requests_owed) {
+    if (index == loss.requests_owed) return journal.rest;
+    return journal.requests[journal.requests.size() - loss.requests_owed + index];
+  }
+  RequestEffect unknown;
+  unknown.may_end = unknown.commits_midway = true;
+  return unknown;
+}
+
+bool may_replay(const ServerLoss& loss, const JournalReading& journal) {
+  if (loss.status != 'I' || loss.answered || !journal.can_be_replayed || loss.replays_left == 0) return false;
+  if (!loss.written || loss.refused_by_standby) return true;
+  const auto midway = [](const RequestEffect& effect) { return effect.commits_midway; };
+  if (loss.said_goodbye && !journal.rest.commits_midway &&
+      std::none_of(journal.requests.begin(), journal.requests.end(), midway)) {
+    return true;
+  }
+  // A BEGIN alone has done nothing, whatever has become of it.
+  return loss.requests_owed == 1 && !loss.batch_open && journal.requests.size() == 1 && journal.requests[0].only_begins;
+}
+
+/// The transaction as it goes on, reply by reply.
+class Answering {
+ public:
+  explicit Answering(const ServerLoss& loss)
+      : loss_(loss), open_(loss.status != 'I'), aborted_(loss.status == 'E'), told_(false) {}
+
+  LossReply reply(const RequestEffect& effect, bool incomplete, bool only_one) {
+    if (!open_) return outside(effect, incomplete, only_one);
+    // In a failed transaction COMMIT does what ROLLBACK does.
+    const bool ends = effect.rolls_back || (aborted_ && effect.commits);
+    if (ends) {
+      open_ = false;
+      return effect.is_query ? LossReply{LossReply::Error::rolled_back, 'I'} : LossReply{lost(), 'I'};
+    }
+    if (effect.may_end && loss_.written) {
+      open_ = false;
+      return {LossReply::Error::doubtful, 'I'};
+    }
+    return {lost(), 'E'};
+  }
+  bool open() const { return open_; }
+
+ private:
+  LossReply outside(const RequestEffect& effect, bool incomplete, bool only_one) {
+    if (effect.begins && !effect.may_end) {
+      // What follows, or is sent in the belief that it has worked, must not run outside of it.
+      open_ = !only_one || !effect.only_begins || loss_.answered;
+      return {lost(), open_ ? 'E' : 'I'};
+    }
+    if (!loss_.written || (incomplete && !effect.may_end && !effect.commits_midway))
+      return {LossReply::Error::lost, 'I'};
+    return {LossReply::Error::doubtful, 'I'};
+  }
+
+  LossReply::Error lost() {
+    if (std::exchange(told_, open_)) return LossReply::Error::aborted;
+    return LossReply::Error::lost;
+  }
+
+  const ServerLoss& loss_;
+  bool open_;
+  bool aborted_;  // at the server, before it was lost
+  bool told_;     // of this transaction's end
+};
+
+}  // namespace
+
+JournalReading read_journal(const Journal& journal, const FindStatement& find) {
+  if (!journal.complete()) return {};
+  Reader reader(find, journal.without_copy_data());
+  std::string_view bytes = journal.bytes();
+  while (!bytes.empty()) {
+    if (bytes.size() < kFrameHeaderBytes) return {};  // never: headers are taken whole
+    const FrameHeader header = protocol::read_frame_header(bytes.data());
+    if (header.frame_bytes() > bytes.size()) {
+      reader.partial(header.type);
+      break;
+    }
+    if (!reader.message(header.type, bytes.substr(kFrameHeaderBytes, header.body_bytes()))) return {};
+    bytes.remove_prefix(header.frame_bytes());
+  }
+  JournalReading reading = reader.result();
+  reading.can_be_replayed = !journal.without_copy_data();
+  return reading;
+}
+
+bool LossVerdict::in_doubt() const {
+  return std::any_of(replies.begin(), replies.end(),
+                     [](const LossReply& reply) { return reply.error == LossReply::Error::doubtful; });
+}
+
+LossVerdict decide(const ServerLoss& loss, const JournalReading& journal) {
+  LossVerdict verdict;
+  const size_t owed = loss.requests_owed + (loss.batch_open ? 1 : 0);
+  if (owed == 0) {
+    verdict.status = loss.status == 'I' ? 'I' : 'E';
+    return verdict;
+  }
+  if (may_replay(loss, journal)) {
+    verdict.kind = LossVerdict::Kind::replay;
+    return verdict;
+  }
+  verdict.kind = LossVerdict::Kind::answers;
+  Answering answering(loss);
+  for (size_t i = 0; i < owed; i++) {
+    const bool is_open = i == loss.requests_owed;
+    const bool incomplete = is_open || (loss.copying_in && i == 0) || (loss.request_incomplete && i + 1 == owed);
+    LossReply reply = answering.reply(effect_of(loss, journal, i), incomplete, owed == 1);
+    if (i == 0 && loss.error_told) reply.error = LossReply::Error::none;
+    // Its CommandComplete may be there already.
+    if (i == 0 && loss.in_answer && reply.error == LossReply::Error::rolled_back) reply.error = LossReply::Error::lost;
+    if (is_open) reply.ready = '\0';
+    verdict.replies.push_back(reply);
+  }
+  verdict.status = answering.open() ? 'E' : 'I';
+  verdict.skip_until_sync = loss.batch_open;
+  return verdict;
+}
+
+}  // namespace bezel::pool
