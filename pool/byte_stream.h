@@ -67,6 +67,8 @@ class ByteStream {
   /// Grows with whatever leaves this process for the kernel (of an encrypted stream: for encryption). As long as it is
   /// the same as at a moment when nothing was unsent, nothing that was written since has left. Also after on_closed().
   virtual uint64_t taken_bytes() const = 0;
+  /// Whether the peer's host owes acknowledgements, and has sent none for a second. False where that cannot be known.
+  virtual bool peer_owes_acknowledgements() const = 0;
   /// Takes back what was written and has not left. For a stream that is about to be released: an encrypted one is of no
   /// more use.
   virtual void drop_unsent() = 0;

@@ -493,7 +493,10 @@ void Pool::upstream_changed() {
     leaving.push_back(server);
   }
   for (Server* server : leaving) {
-    if (server->state() == ServerState::idle) {
+    const bool at_once = server->state() == ServerState::idle ||
+                         (wants_primary(database.target_session_attrs) && upstream_->superseded(server->host()));
+    if (server->state() == ServerState::closed) continue;
+    if (at_once) {
       server->close(kNotServing);
     } else {
       server->leave_within(worker_.settings().failover_grace_us);
@@ -548,6 +551,16 @@ bool Pool::has_marked_servers() const {
     if (server->marked_to_close()) return true;
   }
   return false;
+}
+
+void Pool::look_for_dead_hosts() {
+  std::vector<Server*> servers;
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    servers.push_back(server);
+  }
+  for (Server* server : servers) {
+    if (server->state() != ServerState::closed) server->look_whether_host_lives();
+  }
 }
 
 bool Pool::disposable(int64_t now_us) const {

@@ -128,6 +128,8 @@ class Pool {
   void close_all_servers(std::string_view reason);
   void mark_all_servers();  // RECONNECT
   bool has_marked_servers() const;
+  /// From time to time: ends connections to hosts that are gone.
+  void look_for_dead_hosts();
   /// True if nothing uses it and it has been so for autodb_idle_timeout.
   bool disposable(int64_t now_us) const;
 

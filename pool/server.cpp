@@ -464,6 +464,21 @@ int64_t Server::idle_deadline_us() const {
   return deadline;
 }
 
+void Server::look_whether_host_lives() {
+  const int64_t timeout_us = pool_.worker().settings().server_ack_timeout_us;
+  const bool has_been_asked = state_ == ServerState::active || state_ == ServerState::own_query;
+  if (timeout_us == 0 || !has_been_asked || !stream_->peer_owes_acknowledgements()) {
+    silent_since_us_ = 0;
+    return;
+  }
+  const int64_t now = pool_.worker().now_us();
+  if (silent_since_us_ == 0) silent_since_us_ = now;
+  if (now - silent_since_us_ < timeout_us) return;
+  constexpr std::string_view kReason = "server's host does not answer";
+  report_loss(sqlstate::kConnectionFailure, kReason);
+  close(kReason);
+}
+
 bool Server::too_old() const {
   const int64_t lifetime_us = pool_.limits().server_lifetime_us;
   return lifetime_us > 0 && pool_.worker().now_us() - connected_at_us_ >= lifetime_us;

@@ -140,6 +140,8 @@ class Server final : public ByteStream::Events {
   int64_t idle_since_us() const { return idle_since_us_; }
   bool too_old() const;
   size_t unsent_bytes() const { return stream_ ? stream_->unsent_bytes() : 0; }
+  /// From time to time: ends the connection when its host has not answered for server_ack_timeout.
+  void look_whether_host_lives();
   /// Ends the connection, with a Terminate where one can be understood; for a linked client its server is lost.
   void close(std::string_view reason);
 
@@ -267,7 +269,8 @@ class Server final : public ByteStream::Events {
   int64_t idle_since_us_ = 0;
   int64_t request_wall_us_ = 0;
   int64_t own_query_since_us_ = 0;
-  int64_t leave_at_us_ = 0;  // 0: it may stay
+  int64_t leave_at_us_ = 0;      // 0: it may stay
+  int64_t silent_since_us_ = 0;  // that its host owes acknowledgements; 0: it does not
 };
 
 }  // namespace bezel::pool

@@ -140,12 +140,13 @@ struct Settings {
   std::string server_check_query = "<empty>";  ///< "<empty>": an empty query; "": no check
   int64_t server_check_delay_us = 30'000'000;
   bool server_fast_close = false;
+  int64_t server_ack_timeout_us = 3'000'000;
   int64_t server_lifetime_us = 3600'000'000;
   int64_t server_idle_timeout_us = 600'000'000;
   int64_t server_connect_timeout_us = 15'000'000;
   int64_t server_login_retry_us = 1'000'000;  // PgBouncer: 15 s; clients wait here, so trying often is cheap
   int64_t failover_grace_us =
-      2'000'000;  ///< how long transactions on a server that is not the primary any more may go on
+      2'000'000;  ///< while no other server is known to be the primary
   int64_t dns_max_ttl_us = 15'000'000;
   int64_t dns_nxdomain_ttl_us = 15'000'000;
   int64_t autodb_idle_timeout_us = 3600'000'000;

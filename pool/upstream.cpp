@@ -417,6 +417,11 @@ bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int
   return false;
 }
 
+bool Upstream::superseded(const HostAddress& address) const {
+  const std::lock_guard lock(mutex_);
+  return confirmed_ && address != *primary_;
+}
+
 void Upstream::count(Outcome outcome) {
   const std::lock_guard lock(mutex_);
   if (failovers_.empty()) return;

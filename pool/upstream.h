@@ -129,6 +129,8 @@ class Upstream {
   void suspect(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Whether connections to it may go on to be used.
   bool serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  /// Whether another server is the primary by its own word: what is committed on this one now is lost.
+  bool superseded(const HostAddress& address) const;
   /// What becomes of clients, for the change under way (or the last one, while its consequences are felt).
   enum class Outcome : uint8_t { held, replayed, failed_transaction, in_doubt };
   void count(Outcome outcome);

@@ -167,7 +167,10 @@ void Worker::warm_up_pools() {
 
 void Worker::janitor() {
   warm_up_pools();
-  for (auto& [key, pool] : pools_) pool->launch();
+  for (auto& [key, pool] : pools_) {
+    pool->look_for_dead_hosts();
+    pool->launch();
+  }
   end_unused_pools();
   timers_.schedule(janitor_, now_us() + kJanitorPeriodUs);
 }

@@ -203,8 +203,8 @@ std::vector<Setting> make_table() {
       {"dns_nxdomain_ttl", servers, at_runtime, seconds(&Settings::dns_nxdomain_ttl_us),
        "How long a failed look-up of a server's name is kept before the next attempt."},
       {"failover_grace", servers, at_runtime, seconds(&Settings::failover_grace_us),
-       "How long transactions that are under way on a server that is not the primary any more may go on. Then they end "
-       "with an error, and the connection is closed. docs/failover.md says when that is."},
+       "How long transactions that are under way on a server may go on when the source says that another one is to be the "
+       "primary. Then, or as soon as that one is, they end with an error, and the connection is closed."},
       {"idle_transaction_timeout", timeouts, at_runtime, seconds(&Settings::idle_transaction_timeout_us),
        "Disconnects a client that has been idle inside a transaction for this long; its transaction is rolled back. "
        "0: never. Can be set per user."},
@@ -281,6 +281,10 @@ std::vector<Setting> make_table() {
        "`reserve_pool_timeout`. 0: none. Can be set per database and per user."},
       {"reserve_pool_timeout", pooling, at_runtime, seconds(&Settings::reserve_pool_timeout_us),
        "How long a client waits before the reserve is used for it. 0: the reserve is never used."},
+      {"server_ack_timeout", servers, at_runtime, seconds(&Settings::server_ack_timeout_us),
+       "How long the host of a server may leave unacknowledged what was sent to it, before the connection is taken for "
+       "lost: it is dead, or cut off. It is looked at once a second. 0: TCP's own rule, which can take a quarter of an "
+       "hour. A server that is only slow, or does not read, is not meant: its host acknowledges."},
       {"server_check_delay", servers, at_runtime, seconds(&Settings::server_check_delay_us),
        "A server connection that has been idle for longer than this is checked by `server_check_query` before it is "
        "used again. 0: always."},
@@ -342,16 +346,18 @@ std::vector<Setting> make_table() {
        "Lets the kernel probe idle TCP connections, so that peers that vanished are noticed. Applies to new "
        "connections, as the following do."},
       {"tcp_keepcnt", tcp, at_runtime, IntegerKind{&Settings::tcp_keepcnt, 0, 127},
-       "TCP_KEEPCNT: after how many unanswered probes a connection is given up. 0: the kernel's own value."},
+       "TCP_KEEPCNT: after how many unanswered probes a connection is given up. 0: the kernel's own value; for servers "
+       "2."},
       {"tcp_keepidle", tcp, at_runtime, DurationKind{&Settings::tcp_keepidle_us, kSecondUs, kKeepaliveUsMax, kSecondUs},
-       "TCP_KEEPIDLE: after how long without traffic the probes begin. 0: the kernel's own value."},
+       "TCP_KEEPIDLE: after how long without traffic the probes begin. 0: the kernel's own value; for servers 2 s."},
       {"tcp_keepintvl", tcp, at_runtime,
        DurationKind{&Settings::tcp_keepintvl_us, kSecondUs, kKeepaliveUsMax, kSecondUs},
-       "TCP_KEEPINTVL: how long after a probe the next one is sent. 0: the kernel's own value."},
+       "TCP_KEEPINTVL: how long after a probe the next one is sent. 0: the kernel's own value; for servers 1 s."},
       {"tcp_user_timeout", tcp, at_runtime,
        DurationKind{&Settings::tcp_user_timeout_us, kMillisecondUs, 86400 * kSecondUs, kMillisecondUs},
-       "TCP_USER_TIMEOUT: how long data may stay unacknowledged before the connection is given up. 0: the kernel's own "
-       "rule, which can take a quarter of an hour."},
+       "TCP_USER_TIMEOUT: how long data may stay unacknowledged, or unsent because the peer does not read, before the "
+       "connection is given up. 0: the kernel's own rule, which can take a quarter of an hour. For servers "
+       "`server_ack_timeout` is better: a server that is busy, and reads nothing meanwhile, is not dead."},
       {"transaction_timeout", timeouts, at_runtime, seconds(&Settings::transaction_timeout_us),
        "Disconnects a client whose transaction lasts longer than this; it is rolled back. 0: never. Can be set per "
        "user."},

@@ -1,5 +1,7 @@
 #include "src/net/connection.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -126,6 +128,15 @@ void Connection::queue(std::string_view bytes) {
 void Connection::forget_slices() {
   first_slice_ = last_slice_ = SliceLists::kNone;
   queued_bytes_ = 0;
+}
+
+bool Connection::peer_owes_acknowledgements() const {
+  if (descriptor_ < 0 || is_local()) return false;
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(descriptor_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return false;
+  constexpr uint32_t kOwesForMs = 1000;
+  return info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= kOwesForMs;
 }
 
 void Connection::drop_unsent() {

@@ -17,7 +17,7 @@ namespace bezel::net {
 Dial::Dial(Connection& connection, const pool::HostAddress& target, const pool::Settings& settings)
     : connection_(connection),
       target_(target),
-      options_(SocketOptions::from(settings)),
+      options_(SocketOptions::for_servers(settings)),
       max_ttl_us_(settings.dns_max_ttl_us),
       nxdomain_ttl_us_(settings.dns_nxdomain_ttl_us),
       connect_timeout_us_(settings.server_connect_timeout_us) {}

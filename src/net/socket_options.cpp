@@ -29,6 +29,14 @@ SocketOptions SocketOptions::from(const pool::Settings& settings) {
           settings.tcp_user_timeout_us};
 }
 
+SocketOptions SocketOptions::for_servers(const pool::Settings& settings) {
+  SocketOptions options = from(settings);
+  if (options.keepalive_count == 0) options.keepalive_count = 2;
+  if (options.keepalive_idle_us == 0) options.keepalive_idle_us = 2 * kMicrosecondsPerSecond;
+  if (options.keepalive_interval_us == 0) options.keepalive_interval_us = kMicrosecondsPerSecond;
+  return options;
+}
+
 void SocketOptions::apply(int descriptor) const {
   set(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
   set(descriptor, SOL_SOCKET, SO_KEEPALIVE, keepalive ? 1 : 0);

@@ -15,6 +15,9 @@ struct SocketOptions {
   int64_t user_timeout_us = 0;        ///< 0: the kernel's
 
   static SocketOptions from(const pool::Settings& settings);
+  /// For connections to servers: where keepalives are left to the kernel, they find a dead host in a few seconds. There
+  /// are few such connections, and a client waits for each.
+  static SocketOptions for_servers(const pool::Settings& settings);
   /// Sets them, and TCP_NODELAY, on a TCP socket; on a listening one, for all that it will accept (Linux hands them
   /// on). What the kernel refuses is left as it was: a connection without keepalive is better than none.
   void apply(int descriptor) const;

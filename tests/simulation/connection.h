@@ -104,6 +104,7 @@ class Stream final : public pool::ByteStream {
   void write_copy(std::string_view bytes) override;
   size_t unsent_bytes() const override;
   uint64_t taken_bytes() const override { return taken_bytes_; }
+  bool peer_owes_acknowledgements() const override { return false; }
   void drop_unsent() override;
   void pause_reading() override { reading_ = false; }
   void resume_reading() override;

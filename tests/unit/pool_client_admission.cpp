@@ -27,6 +27,7 @@ class FakeStream final : public ByteStream {
   void write_copy(std::string_view bytes) override { written += bytes; }
   size_t unsent_bytes() const override { return 0; }
   uint64_t taken_bytes() const override { return written.size(); }
+  bool peer_owes_acknowledgements() const override { return false; }
   void drop_unsent() override {}
   void pause_reading() override {}
   void resume_reading() override {}

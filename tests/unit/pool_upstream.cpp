@@ -109,6 +109,7 @@ TEST_CASE("upstream: a leader by the source's word is the primary only when it s
   cluster.cluster_led_by(kB, 1);
   CHECK(cluster.upstream.changing());
   CHECK(!cluster.serves(kA));
+  CHECK(!cluster.upstream.superseded(kA));  // not yet: it may end what it has begun
   CHECK(!cluster.upstream.primary());
   // It has the lock, and is in recovery still.
   CHECK(cluster.choose() == kB);
@@ -121,6 +122,8 @@ TEST_CASE("upstream: a leader by the source's word is the primary only when it s
   CHECK(cluster.upstream.primary()->address == kB);
   CHECK(cluster.serves(kB));
   CHECK(!cluster.serves(kA));
+  CHECK(cluster.upstream.superseded(kA));
+  CHECK(!cluster.upstream.superseded(kB));
   const std::vector<Failover> failovers = cluster.upstream.row().failovers;
   REQUIRE(failovers.size() == 1);
   CHECK(failovers[0].from == "db-1");
