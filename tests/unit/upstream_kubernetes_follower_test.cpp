@@ -479,6 +479,18 @@ TEST_CASE("kubernetes follower: a ConfigMap without pods is silence; a leader wi
   CHECK(setting.observer.memberships[0].members.empty());
 }
 
+TEST_CASE("kubernetes follower: a ConfigMap is not told of before its pods are known") {
+  Setting setting;
+  setting.settings.leader_object = pool::LeaderObject::configmap;
+  setting.kubernetes.list("configmaps", body(list_of("10", config_map("9", "demo-0"))));
+  setting.kubernetes.list("pods", refusal(403, "pods is forbidden"));
+  setting.start();
+  setting.loop.until([&] { return setting.observer.silences.size() >= 2; });
+  setting.loop.until([&] { return setting.kubernetes.seen("configmaps", true).size() == 1; });
+  setting.loop.turns(5);
+  CHECK(setting.observer.memberships.empty());
+}
+
 TEST_CASE("kubernetes follower: in a change it looks again, whatever the watch does") {
   Setting setting;
   setting.kubernetes.list("pods", body(list_of("10", "")));
