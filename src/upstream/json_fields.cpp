@@ -61,7 +61,7 @@ bool read_flag(const Json& object, const char* name, bool& value) {
 bool is_true_in_python(const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value.is_number()) return value != 0;
-  if (value.is_string()) return value != "";
+  if (value.is_string()) return !value.get_ref<const std::string&>().empty();
   return !value.empty();
 }
 

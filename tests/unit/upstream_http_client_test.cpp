@@ -287,6 +287,29 @@ TEST_CASE("http: the client may be destroyed with requests under way, also by on
   CHECK(calls == 1);
 }
 
+TEST_CASE("http: of several requests that end in one turn, the first callback may end all") {
+  TestLoop loop;
+  auto client = std::make_unique<HttpClient>(loop.get());
+  std::vector<std::unique_ptr<HttpExchange>> exchanges;
+  int calls = 0;
+  std::function<void()> end_all;
+  SUBCASE("by destroying the exchanges") {
+    end_all = [&] { exchanges.clear(); };
+  }
+  SUBCASE("by destroying the client") {
+    end_all = [&] { client.reset(); };
+  }
+  for (int i = 0; i < 3; i++) {
+    exchanges.push_back(client->send({"none://"}, [&](HttpAnswer) {  // fails as soon as it is begun
+      calls++;
+      end_all();
+    }));
+  }
+  loop.until([&] { return calls > 0; });
+  loop.turns(20);
+  CHECK(calls == 1);
+}
+
 TEST_CASE("http: callbacks may send") {
   const ScriptedServer server(reply_ok);
   TestLoop loop;

@@ -130,12 +130,16 @@ TEST_CASE("patroni follower: when one does not answer, or answers nonsense, the 
 }
 
 TEST_CASE("patroni follower: who has failed goes to the back of the line") {
-  const ScriptedServer bad(replies("no")), good(replies(cluster_json("x", {}))), other(replies("{}"));
+  ScriptedServer good(replies(cluster_json("x", {})));
+  const ScriptedServer bad(replies("no")), other(replies(cluster_json("x", {})));
   Setting setting({bad.url(), good.url(), other.url()});
   setting.start();
   setting.until_memberships(5);
   CHECK(bad.count() == 1);
   CHECK(other.count() == 0);
+  good.set_handler(replies("no"));
+  setting.loop.until([&] { return other.count() >= 3; });
+  CHECK(bad.count() == 1);
 }
 
 TEST_CASE("patroni follower: members are learned, so that the configured addresses may be stale") {
