@@ -146,7 +146,7 @@ struct Settings {
   int64_t server_connect_timeout_us = 15'000'000;
   int64_t server_login_retry_us = 1'000'000;  // PgBouncer: 15 s; clients wait here, so trying often is cheap
   int64_t failover_grace_us =
-      2'000'000;  ///< while no other server is known to be the primary
+      2'000'000;  ///< for transactions on a server, when the source names another one as the primary
   int64_t dns_max_ttl_us = 15'000'000;
   int64_t dns_nxdomain_ttl_us = 15'000'000;
   int64_t autodb_idle_timeout_us = 3600'000'000;

@@ -203,7 +203,8 @@ std::vector<Setting> make_table() {
       {"dns_nxdomain_ttl", servers, at_runtime, seconds(&Settings::dns_nxdomain_ttl_us),
        "How long a failed look-up of a server's name is kept before the next attempt."},
       {"failover_grace", servers, at_runtime, seconds(&Settings::failover_grace_us),
-       "How long transactions that are under way on a server may go on when the source says that another one is to be the "
+       "How long transactions that are under way on a server may go on when the source says that another one is to be "
+       "the "
        "primary. Then, or as soon as that one is, they end with an error, and the connection is closed."},
       {"idle_transaction_timeout", timeouts, at_runtime, seconds(&Settings::idle_transaction_timeout_us),
        "Disconnects a client that has been idle inside a transaction for this long; its transaction is rolled back. "

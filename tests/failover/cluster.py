@@ -146,6 +146,12 @@ class Node:
         """Patroni ends PostgreSQL, gives the lock back, and ends."""
         signal_all([self._patroni.pid], signal.SIGTERM)
 
+    def freeze_patroni(self) -> None:
+        signal_all([self._patroni.pid], signal.SIGSTOP)
+
+    def thaw_patroni(self) -> None:
+        signal_all([self._patroni.pid], signal.SIGCONT)
+
     def kill_patroni(self) -> None:
         # With its children, of which PostgreSQL is none.
         kill_trees(self._patroni.pid)

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster import Cluster, Node
-from ledger import PROMISE, Allowed
+from ledger import NO_ERRORS, PROMISE, Allowed
 from processes import Failed
 from watch import WriteWatch
 
 ETCD_DOWN_S = 30
+REST_SILENT_S = 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Event:
     happen: Callable[[Cluster, Node], None]
     # 0: another node becomes the leader. Otherwise writes stop for at least that long, and whoever is the leader then takes them again.
     outage_s: float = 0
+    # Nothing changes: writes go on all the time.
+    harmless: bool = False
     # Whether nodes must be cut off, which takes namespaces.
     needs_namespaces: bool = False
     # What clients may see of it.
@@ -48,6 +51,8 @@ def run(event: Event, cluster: Cluster, watch: WriteWatch) -> Times:
         raise Failed("there is no leader that something could happen to")
     happened = time.monotonic()
     event.happen(cluster, leader)
+    if event.harmless:
+        return Times(happened, leader.name, time.monotonic(), happened)
     while True:
         if event.outage_s:
             writable = watch.first_write_after_outage(happened, event.outage_s)
@@ -77,6 +82,15 @@ def _freeze_etcd(cluster: Cluster, _leader: Node) -> None:
     cluster.etcd.thaw()
 
 
+def _freeze_patroni(cluster: Cluster, _leader: Node) -> None:
+    """For less than any of Patroni's times."""
+    for node in cluster.nodes:
+        node.freeze_patroni()
+    time.sleep(REST_SILENT_S)
+    for node in cluster.nodes:
+        node.thaw_patroni()
+
+
 EVENTS = [
     Event("switchover", "switchover", switch_over),
     # As when a pod is deleted.
@@ -88,6 +102,7 @@ EVENTS = [
     Event("freeze_leader", "SIGSTOP of the whole leader", lambda _, leader: leader.freeze()),
     Event("kill_patroni", "kill -9 of the leader's Patroni alone", lambda _, leader: leader.kill_patroni()),
     Event("kill_postgres", "kill -9 of PostgreSQL alone", lambda _, leader: leader.kill_postgres(), outage_s=0.5),
+    Event("rest_silent", "no Patroni answers for two seconds, in calm", _freeze_patroni, harmless=True, allowed=NO_ERRORS),
     Event("etcd_down", "etcd does not answer for 30 s", _freeze_etcd, outage_s=5),
 ]
 BY_NAME = {event.name: event for event in EVENTS}
