@@ -146,6 +146,7 @@ struct Settings {
   int64_t server_login_retry_us = 1'000'000;  // PgBouncer: 15 s; clients wait here, so trying often is cheap
   int64_t dns_max_ttl_us = 15'000'000;
   int64_t dns_nxdomain_ttl_us = 15'000'000;
+  std::string resolv_conf;  ///< empty: /etc/resolv.conf
   int64_t autodb_idle_timeout_us = 3600'000'000;
 
   // Timeouts.

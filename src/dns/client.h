@@ -13,7 +13,7 @@ namespace bezel::dns {
 
 /// Where answers come from.
 struct Sources {
-  std::string resolv_conf;  ///< empty: /etc/resolv.conf, which may be missing
+  std::string resolv_conf = {};  ///< empty: /etc/resolv.conf, which may be missing
   std::string hosts_file = "/etc/hosts";
   bool operator==(const Sources&) const = default;
 };
