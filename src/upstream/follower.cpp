@@ -1,5 +1,8 @@
 #include "src/upstream/follower.h"
 
+#include <utility>
+
+#include "src/upstream/dns_follower.h"
 #include "src/upstream/static_follower.h"
 
 namespace bezel::upstream {
@@ -10,6 +13,7 @@ std::unique_ptr<Follower> make_follower(uv_loop_t* loop, const pool::UpstreamSet
     case pool::UpstreamSource::fixed:
       return std::make_unique<StaticFollower>(loop, settings, observer);
     case pool::UpstreamSource::dns:
+      return std::make_unique<DnsFollower>(loop, settings, observer, std::move(log));
     case pool::UpstreamSource::patroni:
     case pool::UpstreamSource::kubernetes:
       break;
