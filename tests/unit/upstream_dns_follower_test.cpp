@@ -135,6 +135,19 @@ TEST_CASE("upstream dns: SRV records bring targets and ports") {
   fixture.until_members({"10.0.0.11:5432"});
 }
 
+TEST_CASE("upstream dns: SRV records that lead nowhere do not take away what others are told with") {
+  Fixture fixture;
+  fixture.server.set("_db._tcp.example", kSrv, {srv("one.example", 5432, 0, 0, 0)});
+  fixture.server.set("one.example", kA, {a("10.0.0.1")});
+  fixture.server.set("other.example", kA, {a("10.0.1.1", 0)});
+  fixture.follow(settings_of({{"_db._tcp.example", 0}, {"other.example", 5432}}));
+  fixture.until_members({"10.0.0.1:5432", "10.0.1.1:5432"});
+  fixture.server.set("_db._tcp.example", kSrv, {srv("nowhere.example", 5432, 0, 0, 0)});
+  fixture.until_silent();
+  fixture.server.set("other.example", kA, {a("10.0.1.2", 0)});
+  fixture.until_members({"10.0.0.1:5432", "10.0.1.2:5432"});
+}
+
 TEST_CASE("upstream dns: it looks again when the least time to live is over, and not before") {
   Fixture fixture;
   fixture.server.set("db.example", kA, {a("10.0.0.1", 1)});
