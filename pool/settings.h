@@ -149,6 +149,7 @@ struct Settings {
       2'000'000;  ///< for transactions on a server, when the source names another one as the primary
   int64_t dns_max_ttl_us = 15'000'000;
   int64_t dns_nxdomain_ttl_us = 15'000'000;
+  std::string resolv_conf;  ///< empty: /etc/resolv.conf
   int64_t autodb_idle_timeout_us = 3600'000'000;
 
   // Timeouts.

@@ -28,6 +28,13 @@ struct UpstreamSettings {
   /// records, which bring the ports.
   std::vector<HostAddress> hosts;
 
+  /// dns: a name is looked up again when its time to live is over, within these bounds. The global settings
+  /// dns_max_ttl, dns_nxdomain_ttl and resolv_conf are to be put here.
+  int64_t dns_min_ttl_us = 1'000'000;
+  int64_t dns_max_ttl_us = 15'000'000;
+  int64_t dns_nxdomain_ttl_us = 15'000'000;  ///< when it does not exist
+  std::string resolv_conf;                   ///< empty: /etc/resolv.conf
+
   /// patroni: base addresses of some members, "http://10.0.0.1:8008". The others are learned from these.
   std::vector<std::string> urls;
   std::string ca_file, cert_file, key_file;   ///< patroni over HTTPS; empty CA: the system's

@@ -214,6 +214,12 @@ class Loader {
       report(key, item, errors);
       return;
     }
+    if (database.upstream) {
+      pool::UpstreamSettings& upstream = *database.upstream;
+      upstream.dns_max_ttl_us = settings_->dns_max_ttl_us;
+      upstream.dns_nxdomain_ttl_us = settings_->dns_nxdomain_ttl_us;
+      upstream.resolv_conf = settings_->resolv_conf;
+    }
     settings_->databases.emplace(name, std::move(database));
   }
 

@@ -199,7 +199,9 @@ std::vector<Setting> make_table() {
        "Refuses the simple query protocol, in which one message may hold several statements. Clients must then use "
        "the extended protocol for everything."},
       {"dns_max_ttl", servers, at_runtime, seconds(&Settings::dns_max_ttl_us),
-       "How long the addresses of a server's name are kept before the name is looked up again."},
+       "How long the addresses of a server's name are kept at most before the name is looked up again. Their own time "
+       "to live in DNS holds where it is shorter, but not less than a second. While no DNS server answers, the "
+       "addresses known before go on being used."},
       {"dns_nxdomain_ttl", servers, at_runtime, seconds(&Settings::dns_nxdomain_ttl_us),
        "How long a failed look-up of a server's name is kept before the next attempt."},
       {"failover_grace", servers, at_runtime, seconds(&Settings::failover_grace_us),
@@ -282,6 +284,10 @@ std::vector<Setting> make_table() {
        "`reserve_pool_timeout`. 0: none. Can be set per database and per user."},
       {"reserve_pool_timeout", pooling, at_runtime, seconds(&Settings::reserve_pool_timeout_us),
        "How long a client waits before the reserve is used for it. 0: the reserve is never used."},
+      {"resolv_conf", servers, at_reload, FileKind{&Settings::resolv_conf},
+       "The file, in the format of resolv.conf(5), that names the DNS servers for the names of PostgreSQL servers. A "
+       "server may have a port (`192.0.2.1:5353`, `[2001:db8::1]:5353`). It is read at each look-up. Empty: "
+       "`/etc/resolv.conf`. `/etc/hosts` goes before DNS in any case."},
       {"server_ack_timeout", servers, at_runtime, seconds(&Settings::server_ack_timeout_us),
        "How long the host of a server may leave unacknowledged what was sent to it, before the connection is taken for "
        "lost: it is dead, or cut off. It is looked at once a second. 0: TCP's own rule, which can take a quarter of an "

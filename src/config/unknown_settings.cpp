@@ -11,11 +11,11 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 32> kAdvice = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 31> kAdvice = {{
     {"auth_ldap_options", "is not supported: users come from auth_file and auth_query"},
     {"conffile", "cannot be set: the configuration file is named on the command line"},
     {"database", "is called databases"},
-    {"dns_zone_check_period", "is not supported: names are looked up again after dns_max_ttl"},
+    {"dns_zone_check_period", "is not needed: names are looked up again when their time to live is over; remove it"},
     {"include", "is called %include"},
     {"includes", "is called %include"},
     {"job_name", "is not supported: it names a Windows service"},
@@ -33,7 +33,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 32> kAdvice 
     {"pool_size", "is called default_pool_size here (pool_size belongs to a database or a user)"},
     {"port", "is called listen_port"},
     {"reserve_pool", "is called reserve_pool_size"},
-    {"resolv_conf", "is not supported: the system's own configuration is used"},
     {"sbuf_loopcnt", "is not needed: connections are served in turn; remove it"},
     {"scram_iterations", "is not supported"},
     {"so_reuseport", "is not needed: the workers of one process share the port; remove it"},

@@ -18,8 +18,8 @@ Dial::Dial(Connection& connection, const pool::HostAddress& target, const pool::
     : connection_(connection),
       target_(target),
       options_(SocketOptions::for_servers(settings)),
-      max_ttl_us_(settings.dns_max_ttl_us),
-      nxdomain_ttl_us_(settings.dns_nxdomain_ttl_us),
+      resolve_options_{.ttls = {settings.dns_max_ttl_us, settings.dns_nxdomain_ttl_us},
+                       .sources = {.resolv_conf = settings.resolv_conf}},
       connect_timeout_us_(settings.server_connect_timeout_us) {}
 
 Dial::~Dial() {
@@ -35,7 +35,7 @@ void Dial::start() {
     return attempt();
   }
   if (is_unix) return fail(fmt::format("the path of the Unix socket in {} is too long", target_.host));
-  const auto answer = connection_.loop_.resolver().resolve(target_.host, max_ttl_us_, nxdomain_ttl_us_, *this);
+  const auto answer = connection_.loop_.resolver().resolve(target_.host, resolve_options_, *this);
   if (answer != nullptr) return use(*answer);
   resolving_ = true;
 }

@@ -50,7 +50,8 @@ class Dial final : private Deadline, private Resolver::Waiter {
   Connection& connection_;
   pool::HostAddress target_;
   SocketOptions options_;
-  int64_t max_ttl_us_, nxdomain_ttl_us_, connect_timeout_us_;
+  Resolver::Options resolve_options_;
+  int64_t connect_timeout_us_;
   std::vector<SocketAddress> addresses_;
   size_t first_ = 0;
   size_t tried_ = 0;

@@ -17,9 +17,6 @@
 namespace bezel::net {
 namespace {
 
-/// How long lookups of names are waited for when the loop ends; getaddrinfo(3) cannot be stopped.
-constexpr int64_t kLookupPatienceUs = 2'000'000;
-
 template <typename Handle>
 EventLoop& loop_of(Handle* handle) {
   return *static_cast<EventLoop*>(handle->data);
@@ -335,6 +332,8 @@ void EventLoop::close_everything() {
   }
   dropped.clear();
   for (auto& acceptor : acceptors_) acceptor->close();
+  // From here on there are no UV_POLL handles but those of connections, and no dial can be told of an answer.
+  resolver_.close();
   uv_walk(
       &uv_,
       [](uv_handle_t* handle, void*) {
@@ -368,18 +367,13 @@ void EventLoop::close_everything() {
 }
 
 void EventLoop::finish_requests() {
-  resolver_.cancel_all();
-  const int64_t patience_until_us = monotonic_us() + kLookupPatienceUs;
   // The timer only makes the loop look up now and then.
   uv_timer_start(
       &timer_, [](uv_timer_t*) {}, 0, 20);
-  while (offloads_ > 0 || (resolver_.pending() > 0 && monotonic_us() < patience_until_us)) {
-    uv_run(&uv_, UV_RUN_ONCE);
-  }
-  if (resolver_.pending() > 0) abandoned_ = true;
+  while (offloads_ > 0) uv_run(&uv_, UV_RUN_ONCE);
   uv_timer_stop(&timer_);
   close_plain(timer_);
-  // Now only closing handles are left (and lookups that hang): their callbacks come in the next iterations.
+  // Now only closing handles are left: their callbacks come in the next iterations.
   for (int i = 0; i < 3; i++) uv_run(&uv_, UV_RUN_NOWAIT);
 }
 

@@ -55,8 +55,8 @@ class EventLoop {
   const LoopFigures& figures() const { return figures_; }
   /// How long a released stream may take to send what was written, and its peer to close. 5 s unless set.
   void set_linger_us(int64_t linger_us) { linger_us_ = linger_us; }
-  /// After run(): something still refers to this loop (a stream that was not released, a lookup that hangs), so that it
-  /// must never be destroyed.
+  /// After run(): something still refers to this loop (a stream that was not released), so that it must never be
+  /// destroyed.
   bool is_abandoned() const { return abandoned_; }
 
   // For the parts of this layer.

@@ -1,84 +1,63 @@
 #include "src/net/resolver.h"
 
-#include <netdb.h>
-#include <uv.h>
-
-#include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "src/net/deadline.h"
 #include "src/net/event_loop.h"
 
 namespace bezel::net {
 
-struct Resolver::Lookup {
-  Lookup(Resolver& owner, const std::string& name, int64_t max_ttl, int64_t nxdomain_ttl)
-      : resolver(owner), host(name), max_ttl_us(max_ttl), nxdomain_ttl_us(nxdomain_ttl) {
-    request.data = this;
+/// Its deadline is the patience of those who could be told an older answer.
+struct Resolver::Lookup final : private Deadline {
+  Lookup(EventLoop& loop, const NameTtls& its_ttls, std::shared_ptr<const NameAnswer> known)
+      : ttls(its_ttls), older(std::move(known)) {
+    if (older != nullptr) arm(loop.deadlines(), loop.now_us() + kPatienceUs);
   }
 
-  Resolver& resolver;
-  std::string host;
-  int64_t max_ttl_us, nxdomain_ttl_us;
+  NameTtls ttls;
+  std::shared_ptr<const NameAnswer> older;  ///< addresses that are too old; null: there are none
+  bool is_late = false;
   std::vector<Waiter*> waiters;
-  uv_getaddrinfo_t request{};
 
-  static void on_answer(uv_getaddrinfo_t* request, int status, addrinfo* found);
+  void expire() override {
+    is_late = true;
+    tell(*this, *older);
+  }
 };
+
+namespace {
+
+NameAnswer answer_of(const dns::Answer& answer) {
+  NameAnswer result;
+  result.addresses = answer.addresses;
+  result.error = answer.error;
+  result.is_final_failure = answer.failure == dns::Answer::Failure::final;
+  if (answer.ttl_s != dns::Answer::kNoTtl) result.ttl_us = int64_t{answer.ttl_s} * 1'000'000;
+  return result;
+}
+
+}  // namespace
 
 Resolver::Resolver(EventLoop& loop, NameCache& names) : loop_(loop), names_(names) {}
 
 Resolver::~Resolver() = default;
 
-namespace {
-
-/// Whether a failure means that the name does not exist, rather than that nobody could say.
-bool is_final(int status) {
-  return status == UV_EAI_NONAME || status == UV_EAI_NODATA;
-}
-
-NameAnswer failure(int status) {
-  return {{}, uv_strerror(status), is_final(status)};
-}
-
-NameAnswer answer_of(const addrinfo* found) {
-  NameAnswer answer;
-  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
-    if (one->ai_family == AF_INET || one->ai_family == AF_INET6) {
-      answer.addresses.emplace_back(one->ai_addr, one->ai_addrlen);
-    }
-  }
-  if (answer.addresses.empty()) return failure(UV_EAI_NODATA);
-  return answer;
-}
-
-}  // namespace
-
-void Resolver::Lookup::on_answer(uv_getaddrinfo_t* request, int status, addrinfo* found) {
-  Lookup& lookup = *static_cast<Lookup*>(request->data);
-  lookup.resolver.loop_.enter_callback();
-  NameAnswer answer = status == 0 ? answer_of(found) : failure(status);
-  uv_freeaddrinfo(found);
-  lookup.resolver.finish(lookup, std::move(answer));
-}
-
-std::shared_ptr<const NameAnswer> Resolver::resolve(const std::string& host, int64_t max_ttl_us,
-                                                    int64_t nxdomain_ttl_us, Waiter& waiter) {
+std::shared_ptr<const NameAnswer> Resolver::resolve(const std::string& host, const Options& options, Waiter& waiter) {
   auto known = names_.find(host, loop_.now_us());
   if (known != nullptr) return known;
+  if (closed_) return std::make_shared<const NameAnswer>(NameAnswer{.error = "the event loop ends"});
   auto& lookup = lookups_[host];
   if (lookup != nullptr) {
+    if (lookup->is_late) return lookup->older;
     lookup->waiters.push_back(&waiter);
     return nullptr;
   }
-  lookup = std::make_unique<Lookup>(*this, host, max_ttl_us, nxdomain_ttl_us);
+  lookup = std::make_unique<Lookup>(loop_, options.ttls, names_.find_stale(host));
   lookup->waiters.push_back(&waiter);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  const int status =
-      uv_getaddrinfo(loop_.uv(), &lookup->request, Lookup::on_answer, lookup->host.c_str(), nullptr, &hints);
-  if (status == 0) return nullptr;
-  lookups_.erase(host);
-  return names_.store(host, failure(status), loop_.now_us(), max_ttl_us, nxdomain_ttl_us);
+  if (client_ == nullptr) client_ = std::make_unique<dns::Client>(loop_.uv());
+  client_->find_addresses(options.sources, host, [this, host](const dns::Answer& answer) { finish(host, answer); });
+  return nullptr;
 }
 
 void Resolver::forget(const std::string& host, Waiter& waiter) {
@@ -86,20 +65,20 @@ void Resolver::forget(const std::string& host, Waiter& waiter) {
   if (found != lookups_.end()) std::erase(found->second->waiters, &waiter);
 }
 
-void Resolver::finish(Lookup& lookup, NameAnswer answer) {
-  const auto usable =
-      names_.store(lookup.host, std::move(answer), loop_.now_us(), lookup.max_ttl_us, lookup.nxdomain_ttl_us);
-  const std::vector<Waiter*> waiters = std::move(lookup.waiters);
-  lookups_.erase(std::string(lookup.host));
-  // None of them calls the pool from here, so that none is destroyed by another.
-  for (Waiter* waiter : waiters) waiter->resolved(*usable);
+void Resolver::finish(const std::string& host, const dns::Answer& answer) {
+  loop_.enter_callback();
+  const std::unique_ptr<Lookup> lookup = std::move(lookups_.extract(host).mapped());
+  tell(*lookup, *names_.store(host, answer_of(answer), loop_.now_us(), lookup->ttls));
 }
 
-void Resolver::cancel_all() {
-  for (auto& [host, lookup] : lookups_) {
-    lookup->waiters.clear();
-    uv_cancel(reinterpret_cast<uv_req_t*>(&lookup->request));
-  }
+void Resolver::tell(Lookup& lookup, const NameAnswer& answer) {
+  for (Waiter* waiter : std::exchange(lookup.waiters, {})) waiter->resolved(answer);
+}
+
+void Resolver::close() {
+  closed_ = true;
+  lookups_.clear();
+  client_.reset();
 }
 
 }  // namespace bezel::net

@@ -23,6 +23,8 @@ class WorkerThreads {
 
   int size() const { return static_cast<int>(runtimes_.size()); }
   LoopRuntime& runtime(int index) { return *runtimes_[static_cast<size_t>(index)]; }
+  /// What all loops know of host names. Any thread may use it.
+  NameCache& names() { return group_.names; }
 
   /// Starts all threads, which accept from `sockets` (null: none) as soon as they run. REQUIRES: every runtime has its
   /// client; `sockets` outlives stop(). Returns "" or why not; then nothing runs.

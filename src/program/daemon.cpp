@@ -371,7 +371,13 @@ std::string Daemon::not_ready_reason() {
 }
 
 std::optional<std::vector<admin::ResolvedHost>> Daemon::resolved_hosts() {
-  return std::nullopt;
+  std::vector<admin::ResolvedHost> hosts;
+  for (const net::NameCache::Listed& one : threads_->names().list(admin::steady_clock_us())) {
+    admin::ResolvedHost host{one.host, one.ttl_us, {}};
+    for (const net::SocketAddress& address : one.answer->addresses) host.addresses.push_back(address.host_text());
+    hosts.push_back(std::move(host));
+  }
+  return hosts;
 }
 
 }  // namespace bezel::program

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "src/upstream/dns_follower.h"
 #include "src/upstream/kubernetes_follower.h"
 #include "src/upstream/patroni_follower.h"
 #include "src/upstream/static_follower.h"
@@ -13,12 +14,12 @@ std::unique_ptr<Follower> make_follower(uv_loop_t* loop, const pool::UpstreamSet
   switch (settings.source) {
     case pool::UpstreamSource::fixed:
       return std::make_unique<StaticFollower>(loop, settings, observer);
+    case pool::UpstreamSource::dns:
+      return std::make_unique<DnsFollower>(loop, settings, observer, std::move(log));
     case pool::UpstreamSource::patroni:
       return std::make_unique<PatroniFollower>(loop, settings, observer, std::move(log));
     case pool::UpstreamSource::kubernetes:
       return std::make_unique<KubernetesFollower>(loop, settings, observer, std::move(log));
-    case pool::UpstreamSource::dns:
-      break;
   }
   return nullptr;
 }

@@ -11,7 +11,10 @@
 
 namespace bezel::integration {
 
-FakeServer::FakeServer(Script script) : script_(std::move(script)), port_(next_port()), listener_(listen_at(port_)) {
+FakeServer::FakeServer(Script script) : FakeServer(std::move(script), own_address(), next_port()) {}
+
+FakeServer::FakeServer(Script script, const std::string& address, uint16_t port)
+    : script_(std::move(script)), port_(port), listener_(listen_at(port_, 128, address)) {
   acceptor_ = std::thread([this] { accept_loop(); });
 }
 

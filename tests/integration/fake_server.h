@@ -18,7 +18,10 @@ class FakeServer {
   /// `peer` is the connection of the pooler; its read and send functions serve a server just as well.
   using Script = std::function<void(RawClient& peer)>;
 
+  /// At own_address() and a port of its own.
   explicit FakeServer(Script script);
+  /// At a certain place.
+  FakeServer(Script script, const std::string& address, uint16_t port);
   ~FakeServer();
   FakeServer(const FakeServer&) = delete;
   FakeServer& operator=(const FakeServer&) = delete;

@@ -27,15 +27,22 @@ sockaddr_in address_of(const std::string& text, uint16_t port) {
   throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
+/// Process ids have at most 22 bits; a quarter of what is above 127.128.0.0 has room for them, away from 127.0.0.1.
+std::string address_from(uint32_t first) {
+  const auto pid = static_cast<uint32_t>(getpid());
+  return "127." + std::to_string(first + ((pid >> 16) & 63)) + "." + std::to_string((pid >> 8) & 255) + "." +
+         std::to_string(pid & 255);
+}
+
 }  // namespace
 
 const std::string& own_address() {
-  // Process ids have at most 22 bits; 127.128.0.0/10 and what is above it has room for them, away from 127.0.0.1.
-  static const std::string address = [] {
-    const auto pid = static_cast<uint32_t>(getpid());
-    return "127." + std::to_string(128 + ((pid >> 16) & 63)) + "." + std::to_string((pid >> 8) & 255) + "." +
-           std::to_string(pid & 255);
-  }();
+  static const std::string address = address_from(128);
+  return address;
+}
+
+const std::string& other_own_address() {
+  static const std::string address = address_from(192);
   return address;
 }
 
@@ -45,11 +52,11 @@ uint16_t next_port() {
   return port++;
 }
 
-int listen_at(uint16_t port, int backlog) {
+int listen_at(uint16_t port, int backlog, const std::string& address_text) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  const sockaddr_in address = address_of(own_address(), port);
+  const sockaddr_in address = address_of(address_text, port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || listen(fd, backlog) != 0) {
     close(fd);
     fail("could not listen");

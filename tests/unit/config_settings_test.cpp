@@ -130,6 +130,7 @@ const std::map<std::string, Samples>& samples() {
       {"query_wait_timeout", kSeconds},
       {"reserve_pool_size", kLimit},
       {"reserve_pool_timeout", kSeconds},
+      {"resolv_conf", kFile},
       {"server_ack_timeout", kSeconds},
       {"server_check_delay", kSeconds},
       {"server_check_query", {{{"", ""}, {"<empty>", "<empty>"}, {"select 1", "select 1"}}, {}}},

@@ -3,7 +3,9 @@
 #include <sys/un.h>
 
 #include <filesystem>
+#include <fstream>
 
+#include "fake_dns/fake_dns_server.h"
 #include "net_loops.h"
 #include "src/net/name_cache.h"
 
@@ -77,8 +79,8 @@ std::shared_ptr<RecordedStream> dial(TestLoops& loops, const std::string& host, 
   return recorded;
 }
 
-std::string failure_of(TestLoops& loops, const std::string& host, uint16_t port) {
-  const auto recorded = dial(loops, host, port);
+std::string failure_of(TestLoops& loops, const std::string& host, uint16_t port, const pool::Settings& settings = {}) {
+  const auto recorded = dial(loops, host, port, settings);
   loops.until(0, [&] { return recorded->closed; });
   std::string reason;
   loops.on(0, [&] {
@@ -134,9 +136,13 @@ TEST_CASE("net: dials that fail say why") {
   CHECK(failure_of(loops, folder.path(), 5432) == "No such file or directory");
   CHECK(failure_of(loops, "/" + std::string(200, 'x'), 5432) ==
         "the path of the Unix socket in /" + std::string(200, 'x') + " is too long");
-  const std::string unknown = failure_of(loops, "no-such-host.invalid", 5432);
-  CHECK(unknown.rfind("could not resolve \"no-such-host.invalid\": ", 0) == 0);
-  CHECK(failure_of(loops, "", 5432).rfind("could not resolve \"\": ", 0) == 0);
+  fake_dns::FakeDnsServer names;
+  pool::Settings settings;
+  settings.resolv_conf = folder.path() + "/resolv.conf";
+  std::ofstream(settings.resolv_conf) << names.line();
+  CHECK(failure_of(loops, "no-such-host.example", 5432, settings) ==
+        "could not resolve \"no-such-host.example\": the name does not exist");
+  CHECK(failure_of(loops, "", 5432, settings) == "could not resolve \"\": this is no name");
   CHECK(failure_of(loops, "255.255.255.255", 5432) != "");
   loops.until(0, [&] { return loops.runtime().connection_count() == 0; });
 }
@@ -190,9 +196,9 @@ TEST_CASE("net: all addresses of a name are tried, beginning with another one ea
   const pool::Settings settings;
   loops.on(0, [&] {
     loops.runtime().loop().resolver().names().store("several.test", answer({"127.0.0.1", "127.0.0.2", "127.0.0.3"}),
-                                                    loops.runtime().now_us(), 3600'000'000, 1);
+                                                    loops.runtime().now_us(), {3600'000'000, 1});
     loops.runtime().loop().resolver().names().store("dead.test", answer({"127.0.0.3", "127.0.0.4"}),
-                                                    loops.runtime().now_us(), 3600'000'000, 1);
+                                                    loops.runtime().now_us(), {3600'000'000, 1});
   });
   int by_first = 0, by_second = 0;
   for (int i = 0; i < 6; i++) {
@@ -229,7 +235,7 @@ TEST_CASE("net: an address that does not answer leaves time for the next") {
   settings.server_connect_timeout_us = 1;  // each address has its least time
   loops.on(0, [&] {
     loops.runtime().loop().resolver().names().store("half.test", answer({"127.0.0.1", "127.0.0.2"}),
-                                                    loops.runtime().now_us(), 3600'000'000, 1);
+                                                    loops.runtime().now_us(), {3600'000'000, 1});
   });
   for (int i = 0; i < 2; i++) {
     const auto recorded = dial(loops, "half.test", silent.port(), settings);
@@ -242,29 +248,68 @@ TEST_CASE("net: an address that does not answer leaves time for the next") {
 TEST_CASE("net: what is known of a name grows old; a passing failure does not take it away") {
   NameCache names;
   CHECK(names.find("a", 0) == nullptr);
-  names.store("a", answer({"192.0.2.1"}), 1000, 500, 50);
+  names.store("a", answer({"192.0.2.1"}), 1000, {500, 50});
   REQUIRE(names.find("a", 1499) != nullptr);
   CHECK(names.find("a", 1499)->addresses[0].host_text() == "192.0.2.1");
   CHECK(names.find("a", 1500) == nullptr);
 
   // Nobody could say: the old addresses, but asked again soon.
-  const auto kept = names.store("a", NameAnswer{{}, "try again", false}, 2000, 500, 50);
+  const auto kept = names.store("a", NameAnswer{{}, "try again", false}, 2000, {500, 50});
   CHECK(kept->addresses.size() == 1);
   CHECK(names.find("a", 2049) != nullptr);
   CHECK(names.find("a", 2050) == nullptr);
 
   // The name is gone.
-  const auto gone = names.store("a", NameAnswer{{}, "no such name", true}, 3000, 500, 50);
+  const auto gone = names.store("a", NameAnswer{{}, "no such name", true}, 3000, {500, 50});
   CHECK(gone->addresses.empty());
   CHECK(gone->error == "no such name");
   CHECK(names.find("a", 3049) == gone);
 
-  names.store("b", answer({"192.0.2.1", "192.0.2.2"}), 0, 500, 50);
+  names.store("b", answer({"192.0.2.1", "192.0.2.2"}), 0, {500, 50});
   CHECK(names.next_turn("b") == 0);
   CHECK(names.next_turn("b") == 1);
-  for (int i = 0; i < 5000; i++) names.store("host" + std::to_string(i), answer({"192.0.2.1"}), 0, 500, 50);
+  for (int i = 0; i < 5000; i++) names.store("host" + std::to_string(i), answer({"192.0.2.1"}), 0, {500, 50});
   names.clear();
   CHECK(names.find("b", 0) == nullptr);
+}
+
+TEST_CASE("net: addresses are kept for their time to live, within bounds") {
+  NameCache names;
+  constexpr int64_t kSecond = 1'000'000;
+  const NameTtls ttls{15 * kSecond, 3 * kSecond};
+  const auto kept_us = [&](int64_t ttl_us, const NameTtls& bounds) {
+    NameAnswer one = answer({"192.0.2.1"});
+    one.ttl_us = ttl_us;
+    names.store("a", std::move(one), 1000, bounds);
+    return names.list(1000).at(0).ttl_us;
+  };
+  CHECK(kept_us(5 * kSecond, ttls) == 5 * kSecond);
+  CHECK(kept_us(3600 * kSecond, ttls) == 15 * kSecond);
+  CHECK(kept_us(INT64_MAX, ttls) == 15 * kSecond);
+  CHECK(kept_us(0, ttls) == kSecond);
+  CHECK(kept_us(5 * kSecond, {kSecond / 4, 0}) == kSecond / 4);
+
+  // What one loop could not find out does not make older what another one has.
+  names.store("b", answer({"192.0.2.2"}), 0, ttls);
+  names.store("b", NameAnswer{.error = "try again"}, 14 * kSecond, ttls);
+  CHECK(names.list(14 * kSecond).at(1).ttl_us == kSecond);
+  CHECK(names.find("b", 15 * kSecond) == nullptr);
+
+  // However old.
+  CHECK(names.find_stale("b")->addresses.size() == 1);
+  names.store("b", NameAnswer{.error = "try again"}, int64_t{1'000'000} * kSecond, ttls);
+  CHECK(names.find_stale("b")->addresses.size() == 1);
+  CHECK(names.find_stale("c") == nullptr);
+  names.store("c", NameAnswer{.error = "gone", .is_final_failure = true}, 0, ttls);
+  CHECK(names.find_stale("c") == nullptr);
+
+  const auto all = names.list(int64_t{1'000'001} * kSecond);
+  REQUIRE(all.size() == 3);
+  CHECK(all[0].host == "a");
+  CHECK(all[0].ttl_us == 0);
+  CHECK(all[0].answer->addresses[0].host_text() == "192.0.2.1");
+  CHECK(all[1].ttl_us == 2 * kSecond);
+  CHECK(all[2].answer->error == "gone");
 }
 
 TEST_CASE("net: addresses as text") {

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <doctest/doctest.h>
+#include <uv.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "fake_dns/fake_dns_server.h"
+#include "src/dns/client.h"
+
+namespace bezel::dns {
+
+/// A loop on the test's thread. At its end all handles must be closed.
+class TestLoop {
+ public:
+  TestLoop() {
+    uv_loop_init(&loop_);
+    uv_timer_init(&loop_, &tick_);
+  }
+  TestLoop(const TestLoop&) = delete;
+  TestLoop& operator=(const TestLoop&) = delete;
+  ~TestLoop() {
+    uv_close(reinterpret_cast<uv_handle_t*>(&tick_), nullptr);
+    while (uv_run(&loop_, UV_RUN_NOWAIT) != 0 && !too_late()) {
+    }
+    CHECK(uv_loop_close(&loop_) == 0);
+  }
+
+  uv_loop_t* get() { return &loop_; }
+  /// Runs the loop until the condition holds.
+  void until(const std::function<bool()>& condition) {
+    begin_ = std::chrono::steady_clock::now();
+    uv_timer_start(
+        &tick_, [](uv_timer_t*) {}, 0, 5);
+    while (!condition()) {
+      REQUIRE_FALSE(too_late());
+      uv_run(&loop_, UV_RUN_ONCE);
+    }
+    uv_timer_stop(&tick_);
+  }
+
+ private:
+  bool too_late() const { return std::chrono::steady_clock::now() - begin_ > std::chrono::seconds(30); }
+
+  uv_loop_t loop_;
+  uv_timer_t tick_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+/// Files of a test, removed at its end.
+class TestFiles {
+ public:
+  TestFiles() {
+    std::string path = (std::filesystem::temp_directory_path() / "bezel-dns-XXXXXX").string();
+    REQUIRE(::mkdtemp(path.data()) != nullptr);
+    path_ = path;
+  }
+  TestFiles(const TestFiles&) = delete;
+  TestFiles& operator=(const TestFiles&) = delete;
+  ~TestFiles() { std::filesystem::remove_all(path_); }
+
+  std::string path(const std::string& name) const { return path_ + "/" + name; }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path(name), std::ios::trunc) << text;
+    return path(name);
+  }
+
+ private:
+  std::string path_;
+};
+
+inline std::vector<std::string> texts(const Answer& answer) {
+  std::vector<std::string> all;
+  for (const net::SocketAddress& address : answer.addresses) all.push_back(address.host_text());
+  return all;
+}
+
+}  // namespace bezel::dns
