@@ -362,7 +362,10 @@ int Pool::size_limit(int64_t now_us) const {
 size_t Pool::for_waiting() const {
   if (requester_ != nullptr) return requester_->wants_server() && servers_.empty() ? 1 : 0;
   const size_t coming = static_cast<size_t>(logging_in_ + checking_);
-  return waiting_.size() > coming ? waiting_.size() - coming : 0;
+  // Clients that are busy on the old primary, which may never answer, wait for the new one as well.
+  const bool seeks = leaving_ > 0 && upstream_ && upstream_->changing();
+  const size_t wanted = std::max<size_t>(waiting_.size(), seeks ? 1 : 0);
+  return wanted > coming ? wanted - coming : 0;
 }
 
 size_t Pool::missing_servers() const {

@@ -103,6 +103,8 @@ class Pool {
   void server_closed(Server& server, bool was_logging_in);
   /// For the gauges: a server of this pool goes from one state to another.
   void count_state(ServerState from, ServerState to);
+  /// How many servers are to be left, and busy, because the upstream leads elsewhere.
+  void count_leaving(int change) { leaving_ += change; }
   size_t server_count() const { return servers_.size(); }
   Server* first_server() const { return servers_.front(); }
   /// Opens what is missing: for those who wait, and for min_pool_size.
@@ -180,6 +182,7 @@ class Pool {
   WaitList waiting_;
   size_t clients_ = 0;
   int logging_in_ = 0;
+  int leaving_ = 0;
   int checking_ = 0;  // servers that run server_check_query
   bool closing_ = false;
 

@@ -185,6 +185,7 @@ void Server::leave_within(int64_t grace_us) {
   close_when_free_ = true;
   if (leave_at_us_ != 0) return;
   leave_at_us_ = pool_.worker().now_us() + grace_us;
+  pool_.count_leaving(1);
   pool_.worker().timers().schedule_no_later(timer_, leave_at_us_);
 }
 
@@ -514,6 +515,7 @@ void Server::close(std::string_view reason) {
   worker.log(LogLevel::debug, fmt::format("S-{}: {}/{}@{}:{} closing because: {}", id_, pool_.database_name(),
                                           pool_.user_name(), host_.host, host_.port, printable(reason)));
   set_state(ServerState::closed);
+  if (leave_at_us_ != 0) pool_.count_leaving(-1);
   worker.timers().cancel(timer_);
   pool_.statistics().sv_active_cancel.sub(static_cast<uint64_t>(std::exchange(cancels_in_flight_, 0)));
   const bool was_logging_in = login_ != nullptr;

@@ -83,14 +83,16 @@ void PatroniFollower::begin_round_after(int64_t delay_us) {
 }
 
 void PatroniFollower::begin_round() {
-  asked_.clear();
+  retire_asked();
+  is_asking_ = true;
+  round_++;
   waiting_ = line_;
   failures_.clear();
   failure_count_ = 0;
   ask_more();
   if (asked_.empty()) {
     end_round();
-    observer_.on_silence("no address of Patroni is known");
+    if (late_.empty()) observer_.on_silence("no address of Patroni is known");
   }
 }
 
@@ -109,13 +111,19 @@ void PatroniFollower::ask_more() {
   while (asked_.size() < at_once && !waiting_.empty()) {
     const std::string url = waiting_.front();
     waiting_.erase(waiting_.begin());
-    asked_.push_back({url, http_.send(request_to(url, "/cluster"),
-                                      [this, url](const HttpAnswer& answer) { on_answer(url, answer); })});
+    // One request at a time for each member: it has few threads.
+    const bool owes_answer = std::any_of(late_.begin(), late_.end(), [&](const Asked& one) { return one.url == url; });
+    if (owes_answer) continue;
+    asked_.push_back(
+        {url, http_.send(request_to(url, "/cluster"),
+                         [this, url, round = round_](const HttpAnswer& answer) { on_answer(url, round, answer); })});
   }
 }
 
-void PatroniFollower::on_answer(const std::string& url, const HttpAnswer& answer) {
-  std::erase_if(asked_, [&](const Asked& one) { return one.url == url; });
+void PatroniFollower::on_answer(const std::string& url, uint64_t round, const HttpAnswer& answer) {
+  std::vector<Asked>& askers = round == round_ && is_asking_ ? asked_ : late_;
+  std::erase_if(askers, [&](const Asked& one) { return one.url == url; });
+  if (&askers == &late_) return;
   if (!answer.error.empty()) return on_failure(url, answer.error);
   if (answer.status != 200) return on_failure(url, fmt::format("HTTP status {}", answer.status));
   std::string problem;
@@ -140,8 +148,15 @@ void PatroniFollower::on_failure(const std::string& url, const std::string& why)
   observer_.on_silence(all);
 }
 
-void PatroniFollower::end_round() {
+/// Those that have not answered yet are not hung up on, which Patroni logs as an error; their answers come too late.
+void PatroniFollower::retire_asked() {
+  is_asking_ = false;
+  for (Asked& one : asked_) late_.push_back(std::move(one));
   asked_.clear();
+}
+
+void PatroniFollower::end_round() {
+  retire_asked();
   waiting_.clear();
   begin_round_after(is_changing_ ? settings_.change_poll_interval_us : settings_.poll_interval_us);
 }

@@ -56,8 +56,9 @@ class PatroniFollower final : public Follower {
   void begin_round_after(int64_t delay_us);
   void begin_round();
   void ask_more();
-  void on_answer(const std::string& url, const HttpAnswer& answer);
+  void on_answer(const std::string& url, uint64_t round, const HttpAnswer& answer);
   void on_failure(const std::string& url, const std::string& why);
+  void retire_asked();
   void end_round();
   /// Takes in who can be asked from now on.
   void learn(const PatroniCluster& cluster, const std::string& winner);
@@ -84,6 +85,9 @@ class PatroniFollower final : public Follower {
   // The round under way.
   std::vector<std::string> waiting_;  ///< to be asked yet
   std::vector<Asked> asked_;
+  std::vector<Asked> late_;  ///< of earlier rounds, at most one for each address
+  uint64_t round_ = 0;
+  bool is_asking_ = false;
   std::string failures_;
   size_t failure_count_ = 0;
 
