@@ -77,6 +77,12 @@ void PostgresServer::copy(const PostgresServer& primary) {
   if (backup.wait_for_end() != 0) throw std::runtime_error("pg_basebackup failed: " + backup.log());
 }
 
+void PostgresServer::demote() {
+  stop();
+  write_file(data() + "/standby.signal", "");
+  start();
+}
+
 void PostgresServer::promote() {
   observer().run("SELECT pg_promote()");
 }

@@ -59,6 +59,8 @@ class PostgresServer {
   bool running() { return process_->running(); }
   /// Makes a standby a primary, on the next timeline. Returns when it is one.
   void promote();
+  /// Restarts it as a standby, which takes reads and refuses writes.
+  void demote();
 
  private:
   enum class Kind : uint8_t { alone, primary, standby };

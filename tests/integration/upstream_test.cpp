@@ -6,11 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "fake_dns/fake_dns_server.h"
 #include "integration/bezel_process.h"
 #include "integration/loopback.h"
 #include "integration/postgres_server.h"
+#include "integration/temporary_folder.h"
 #include "integration/waiting.h"
 
+using namespace bezel::fake_dns;
 using namespace bezel::integration;
 
 namespace {
@@ -97,6 +100,40 @@ TEST_CASE("clients wait while there is no primary, and go on when there is one")
   CHECK(client.last_result().ok());
   CHECK(late.last_result().value() == "late");
   CHECK(port_of(client) == std::to_string(cluster.second.port()));
+}
+
+TEST_CASE("a name that leads to the old primary for a while, after that was made a standby, costs nobody an error") {
+  Cluster cluster;
+  const TemporaryFolder folder;
+  FakeDnsServer names;
+  const auto lead_to = [&](const PostgresServer& server) {
+    names.set("_pg._tcp.db.test", kSrv, {srv("node.test", server.port(), 0, 0, 1)});
+  };
+  names.set("node.test", kA, {a(cluster.first.address(), 1)});
+  lead_to(cluster.first);
+  const std::string conf = folder.write("resolv.conf", names.line() + "options timeout:1\n");
+  BezelProcess bezel(
+      {.settings = {{"resolv_conf", conf}, {"dns_max_ttl", "1"}},
+       .databases = {{"app", "{dbname: postgres, upstream: {source: dns, host: _pg._tcp.db.test, port: 0}}"}}});
+  PgConnection client = bezel.connect();
+  CHECK(client.exec("INSERT INTO written VALUES ('1')").ok());
+  cluster.catch_up();
+  cluster.first.demote();
+  cluster.second.promote();
+  // The name is wrong for many looks at it.
+  client.send("INSERT INTO written VALUES ('2')");
+  const int asked = names.queries();
+  wait_until("the name is looked up again and again", [&] { return names.queries() >= asked + 8; });
+  CHECK(bezel.show("POOLS", "cl_waiting", "database", "app") == "1");
+  CHECK(bezel.show("UPSTREAM", "upstream", "database", "app") == "changing");
+  CHECK(bezel.show("UPSTREAM", "said", "database", "app") == "standby");
+  lead_to(cluster.second);
+  const PgResult written = client.last_result();
+  CHECK(written.ok());
+  CHECK(written.sqlstate() == "");
+  CHECK(port_of(client) == std::to_string(cluster.second.port()));
+  CHECK(client.value("SELECT count(*) FROM written") == "2");
+  CHECK(bezel.show("FAILOVERS", "held", "database", "app") == "1");
 }
 
 TEST_CASE("reads go to the standby, and to the primary where there is none if that is allowed") {
