@@ -25,6 +25,8 @@ LOOKUP = "pooler"
 START_S_MAX = 90
 HEAL_S_MAX = 90
 # A member that has not come back by itself is made anew.
+RESTART_AFTER_S = 15
+NO_SYNC_STANDBY = "no synchronous standby"
 REINITIALISE_AFTER_S = 25
 TTL_S = 20
 
@@ -265,7 +267,7 @@ class Cluster:
         self.network.rejoin_all()
         self.etcd.thaw()
         begin = time.monotonic()
-        made_anew = False
+        made_anew = restarted = False
         while missing := self._revive():
             waited = time.monotonic() - begin
             if waited > HEAL_S_MAX:
@@ -275,6 +277,10 @@ class Cluster:
                 for node in self.nodes:
                     if node is not leader and node.name in missing:
                         node.reinitialise()
+            if waited > RESTART_AFTER_S and not restarted and missing == NO_SYNC_STANDBY and (leader := self.leader()):
+                # Patroni 3.0.2 may hold on to an outdated version of the key for good: "updated by someone else".
+                restarted = True
+                leader.kill_patroni()
             time.sleep(0.2)
 
     def _revive(self) -> str:
@@ -299,7 +305,7 @@ class Cluster:
         if behind:
             return f"not streaming: {' '.join(behind)}"
         if "sync_standby" not in {member["role"] for member in members.values()}:
-            return "no synchronous standby"
+            return NO_SYNC_STANDBY
         return ""
 
     def _make_databases(self, leader: Node) -> None:
