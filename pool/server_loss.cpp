@@ -18,7 +18,8 @@ using protocol::kFrameHeaderBytes;
 /// Goes through a journal, message by message.
 class Reader {
  public:
-  Reader(const FindStatement& find, bool copies) : find_(find), copies_(copies) {}
+  Reader(const FindStatement& find, bool names_are_known, bool copies)
+      : find_(find), names_are_known_(names_are_known), copies_(copies) {}
 
   /// False: it cannot be read.
   bool message(char type, std::string_view body) {
@@ -124,7 +125,13 @@ class Reader {
       return true;
     }
     const StatementPtr known = find_(prefix.statement);
-    known ? statement(text_of(known->definition), false) : doubt();
+    if (known) {
+      statement(text_of(known->definition), false);
+    } else if (names_are_known_) {
+      statement("SELECT", false);  // of SQL's PREPARE, which takes no COMMIT; or of nobody
+    } else {
+      doubt();
+    }
     return true;
   }
 
@@ -157,6 +164,7 @@ class Reader {
   }
 
   const FindStatement& find_;
+  const bool names_are_known_;
   JournalReading reading_;
   RequestEffect effect_;
   size_t statements_ = 0;  // of the request
@@ -235,9 +243,9 @@ class Answering {
 
 }  // namespace
 
-JournalReading read_journal(const Journal& journal, const FindStatement& find) {
+JournalReading read_journal(const Journal& journal, const FindStatement& find, bool names_are_known) {
   if (!journal.complete()) return {};
-  Reader reader(find, journal.without_copy_data());
+  Reader reader(find, names_are_known, journal.without_copy_data());
   std::string_view bytes = journal.bytes();
   while (!bytes.empty()) {
     if (bytes.size() < kFrameHeaderBytes) return {};  // never: headers are taken whole
