@@ -69,7 +69,8 @@ void Server::on_bytes(std::string_view bytes) {
   if (state_ == ServerState::closed) return;
   if (!last_error_.empty()) return close(last_error_);  // after a FATAL nothing may be said or asked any more
   if (client_ != nullptr) {
-    if (outstanding_.empty() && !client_->in_message()) journal_.clear();
+    // Of an open batch all is kept: what began in it is not over before its Sync.
+    if (outstanding_.empty() && !unsynced_ && !client_->in_message()) journal_.clear();
     client_->answers_came();
     end_portable_batch();
     release_if_done();

@@ -1,7 +1,6 @@
 #include "pool/server_loss.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "pool/transaction_command.h"
@@ -108,6 +107,7 @@ class Reader {
     if (!message) return false;
     if (message->name.empty()) {
       unnamed_ = message->text;
+      has_unnamed_ = true;
       return true;
     }
     // Under the same name there may be another one by now.
@@ -120,8 +120,9 @@ class Reader {
     const auto prefix = protocol::decode_bind_prefix(body, body.size());
     if (prefix.status != protocol::BindPrefix::Status::ok) return false;
     portal_ = prefix.portal;
+    has_portal_ = true;
     if (prefix.statement.empty()) {
-      unnamed_ ? statement(*unnamed_, false) : doubt();
+      has_unnamed_ ? statement(unnamed_, false) : doubt();
       return true;
     }
     const StatementPtr known = find_(prefix.statement);
@@ -138,7 +139,7 @@ class Reader {
   bool execute(std::string_view body) {
     const auto message = protocol::decode_execute(body);
     if (!message) return false;
-    if (portal_ != message->portal) doubt();  // bound earlier, to whatever
+    if (!has_portal_ || portal_ != message->portal) doubt();  // bound earlier, to whatever
     return true;
   }
 
@@ -147,7 +148,7 @@ class Reader {
     effect_ = {};
     statements_ = 0;
     ended_ = false;
-    portal_.reset();
+    has_portal_ = false;
   }
 
   /// The Sync behind a COPY may have been ignored by PostgreSQL, so it is not known where requests end.
@@ -170,7 +171,8 @@ class Reader {
   size_t statements_ = 0;  // of the request
   bool ended_ = false;     // a statement of the request ends the transaction
   bool copies_;
-  std::optional<std::string_view> unnamed_, portal_;
+  bool has_unnamed_ = false, has_portal_ = false;
+  std::string_view unnamed_, portal_;
 };
 
 /// Of the request with that number among those owed; the one after the last is the open batch.

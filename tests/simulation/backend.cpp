@@ -186,7 +186,10 @@ void Backend::greet() {
   for (int i = 0; i < 4; i++) secret_ += static_cast<char>(world_.random().below(256));
   std::string greeting;
   protocol::append_authentication_ok(greeting);
-  for (const auto& [name, value] : session_->reported()) protocol::append_parameter_status(greeting, name, value);
+  is_standby_ = world_.scenario().standbys && world_.random().chance(40);
+  for (const auto& [name, value] : session_->reported()) {
+    protocol::append_parameter_status(greeting, name, is_standby_ && name == "in_hot_standby" ? "on" : value);
+  }
   session_->mark_all_reported();
   protocol::append_backend_key_data(greeting, pid_, secret_);
   protocol::append_ready_for_query(greeting, 'I');
@@ -224,6 +227,10 @@ void Backend::run_step() {
   if (cancelled) check_cancel(id);
   // Terminated at its work, which is undone.
   if (!cancelled && session_->next_word() == "die" && world_.random().chance(80)) return die();
+  if (is_standby_ && !cancelled && session_->in_query() && session_->next_word() == "notice") {
+    session_->refuse_to_write(output_);
+    return send(std::exchange(output_, {}));
+  }
   session_->step(output_, cancelled);
   for (const std::string& executed : session_->take_executed()) {
     world_.executed(executed, *this);

@@ -73,6 +73,7 @@ class Backend final : public Peer {
   bool busy_ = false;
   bool cancel_pending_ = false;
   bool silent_ = false;
+  bool is_standby_ = false;
   std::string owner_;                     // whose transaction it is
   std::vector<std::string> uncommitted_;  // what was executed in it
 };

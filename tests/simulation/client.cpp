@@ -240,6 +240,7 @@ void SimulatedClient::check_greeting() {
   model_->mark_all_reported();
   for (const auto& parameter : model_->reported()) {
     if (greeted_with_.contains(parameter)) continue;
+    if (parameter.first == "in_hot_standby" && world_.scenario().standbys) continue;
     return world_.fail(fmt::format("{} was not greeted with {}={}", name(), parameter.first, parameter.second));
   }
   stage_ = Stage::running;
@@ -322,6 +323,7 @@ bool SimulatedClient::try_as_cancelled(const Frame& frame) {
 
 bool SimulatedClient::servers_may_be_lost() const {
   const Scenario& scenario = world_.scenario();
+  if (scenario.standbys) return true;
   return (scenario.server_faults || scenario.half_dead) &&
          scenario.mode_of(database_, user_) != pool::PoolMode::session;
 }
@@ -333,7 +335,8 @@ bool SimulatedClient::try_as_lost(const Frame& frame) {
   if (!fields || fields->severity != protocol::severity::kError) return false;
   const bool doubt = fields->sqlstate == sqlstate::kTransactionResolutionUnknown;
   const bool lost = fields->sqlstate == sqlstate::kAdminShutdown || fields->sqlstate == sqlstate::kCrashShutdown ||
-                    fields->sqlstate == sqlstate::kConnectionFailure;
+                    fields->sqlstate == sqlstate::kConnectionFailure ||
+                    fields->sqlstate == sqlstate::kReadOnlySqlTransaction;
   const bool aborted = fields->sqlstate == sqlstate::kInFailedSqlTransaction;
   if (!doubt && !lost && !aborted) return false;
   if (!expected_.empty() && model_before_) {

@@ -96,7 +96,7 @@ int main(int argc, char** argv) {
   }
   fmt::print(
       "{} seeds: {} steps, {} logins, {} messages and {} batches checked, {} queries cancelled, {} requests lost with "
-      "their servers\n",
+      "their servers, {} replayed\n",
       options.seeds, steps, logins, messages, answers, cancels, losses, replays);
   return 0;
 }

@@ -39,6 +39,7 @@ struct Scenario {
   int bytewise = 2;
 
   bool server_faults = false;  ///< servers die
+  bool standbys = false;       ///< some servers are standbys, and refuse to write where primaries are wanted
   bool half_dead = false;      ///< servers fall silent
   bool async_notices = false;  ///< servers send notices out of the blue
   bool client_faults = false;  ///< clients vanish

@@ -233,6 +233,9 @@ void Session::lose(std::string& out) {
     for (const Frame& frame : input_) {
       if (frame.type == 'S') break;
       if (frame.type == 'P') lost_texts_.emplace_back(protocol::decode_parse(frame.body)->text);
+      // Of a portal that was bound earlier, the pooler does not know what it does.
+      if (frame.type == 'E' && !protocol::decode_execute(frame.body)->portal.empty())
+        lost_texts_.emplace_back("commit");
     }
   }
   std::string error;
@@ -317,6 +320,10 @@ std::string Session::next_id() const {
     return words.size() > 1 ? words[1] : "";
   }
   return "";
+}
+
+void Session::refuse_to_write(std::string& out) {
+  fail(out, sqlstate::kReadOnlySqlTransaction, "cannot execute it in a read-only transaction");
 }
 
 std::string Session::next_word() const {
