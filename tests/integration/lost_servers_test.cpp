@@ -15,6 +15,7 @@
 #include "integration/messages.h"
 #include "integration/postgres_server.h"
 #include "integration/raw_client.h"
+#include "integration/temporary_folder.h"
 #include "integration/waiting.h"
 #include "protocol/error_response.h"
 #include "protocol/messages.h"
@@ -202,6 +203,9 @@ TEST_CASE("lost servers: what has not been written is not lost") {
   });
   for (int i = 0; i < 2; i++) CHECK(scene.ask(Messages().query("x")).back() == (i == 0 ? 'T' : 'I'));
   scene.bezel().process().signal(SIGSTOP);
+  const std::string status = "/proc/" + std::to_string(scene.bezel().process().pid()) + "/status";
+  wait_until("all of it has stopped", [&] { return read_file(status).find("State:\tT") != std::string::npos; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // its threads too
   scene.client().send(Messages().query("INSERT INTO t VALUES (1)").bytes());
   end = true;
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
