@@ -188,7 +188,9 @@ RequestEffect effect_of(const ServerLoss& loss, const JournalReading& journal, s
 
 bool may_replay(const ServerLoss& loss, const JournalReading& journal) {
   if (loss.status != 'I' || loss.answered || !journal.can_be_replayed || loss.replays_left == 0) return false;
-  if (!loss.written || loss.refused_by_standby) return true;
+  if (!loss.written) return true;
+  // Behind the request that it has refused, the standby may be at work on the next one already.
+  if (loss.refused_by_standby) return loss.requests_owed == 1 && !loss.batch_open;
   const auto midway = [](const RequestEffect& effect) { return effect.commits_midway; };
   if (loss.said_goodbye && !journal.rest.commits_midway &&
       std::none_of(journal.requests.begin(), journal.requests.end(), midway)) {

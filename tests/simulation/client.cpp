@@ -353,7 +353,7 @@ bool SimulatedClient::try_as_lost(const Frame& frame) {
   FrameCutter cutter;
   cutter.append(out);
   while (auto one = cutter.next()) expected_.push_back(std::move(*one));
-  if (doubt && before == 'T' && !model_->request_holds("commit")) {
+  if (doubt && before == 'T' && !model_->request_holds("commit") && !model_->request_holds("rollback")) {
     world_.fail(name() + " is in doubt about a transaction that it has not ended");
   }
   world_.losses_seen++;

@@ -95,6 +95,9 @@ TEST_CASE("what goes to another server, and what does not") {
   refused.refused_by_standby = true;
   CHECK(verdict(refused, insert).kind == Kind::replay);
   CHECK(verdict(refused, query("CALL p()")).kind == Kind::replay);
+  refused.requests_owed = 2;
+  CHECK(verdict(refused, insert + insert).kind == Kind::answers);
+  refused.requests_owed = 1;
   for (ServerLoss one : {unwritten, goodbye, refused}) {
     ServerLoss answered = one, in_transaction = one, tired = one;
     answered.answered = true;
