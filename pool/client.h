@@ -192,6 +192,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool console_message(const protocol::FrameHeader& header, Input& input);
 
   // The loss of a server (client_loss.cpp).
+  LossVerdict judge(const ServerLoss& loss, const Journal& journal) const;
   void lost_at_login(const ServerLoss& loss);
   void replay(const Journal& journal);
   void give_answers(const ServerLoss& loss, const LossVerdict& verdict);

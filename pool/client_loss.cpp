@@ -57,16 +57,15 @@ std::string_view outcome(const LossVerdict& verdict) {
   return verdict.kind == LossVerdict::Kind::answers ? "its request has failed" : "it has not noticed";
 }
 
-LossVerdict judge(const ServerLoss& loss, const Journal& journal, const ClientStatements* names) {
-  return decide(loss, read_journal(journal, [names](std::string_view name) {
-                  return names != nullptr ? names->find(name) : nullptr;
-                }));
-}
-
 }  // namespace
 
+LossVerdict Client::judge(const ServerLoss& loss, const Journal& journal) const {
+  const auto find = [this](std::string_view name) { return statements_ ? statements_->find(name) : nullptr; };
+  return decide(loss, read_journal(journal, find, prepared_statements_on()));
+}
+
 bool Client::would_replay(const ServerLoss& loss, const Journal& journal) const {
-  return judge(loss, journal, statements_.get()).kind == LossVerdict::Kind::replay;
+  return judge(loss, journal).kind == LossVerdict::Kind::replay;
 }
 
 void Client::server_lost(const ServerLoss& loss, const Journal& journal) {
@@ -76,7 +75,7 @@ void Client::server_lost(const ServerLoss& loss, const Journal& journal) {
   if (loss.in_message) {
     return close_quietly(fmt::format("server was lost in the middle of a message: {}", loss.reason));
   }
-  const LossVerdict verdict = judge(loss, journal, statements_.get());
+  const LossVerdict verdict = judge(loss, journal);
   // No server has carried out what was not answered.
   if (statements_) statements_->take_back_all();
   log(LogLevel::info, fmt::format("server was lost ({}): {}", printable(loss.reason), outcome(verdict)));

@@ -86,7 +86,8 @@ void Server::on_bytes(std::string_view bytes) {
     return close(last_error_);
   }
   if (client_ != nullptr) {
-    if (outstanding_.empty() && !client_->in_message()) journal_.clear();
+    // Of an open batch all is kept: what began in it is not over before its Sync.
+    if (outstanding_.empty() && !unsynced_ && !client_->in_message()) journal_.clear();
     client_->answers_came();
     end_portable_batch();
     release_if_done();

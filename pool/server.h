@@ -197,6 +197,7 @@ class Server final : public ByteStream::Events {
   void break_off(std::string_view reason);
   void fatal_error(const protocol::ErrorFields& fields);
   bool is_clients_for_good() const;
+  bool ends_client() const;
   bool refused_as_standby(const protocol::ErrorFields& fields, const Output& output);
   ServerLoss describe_loss(std::string_view reason) const;
   void count_owed(ServerLoss& loss) const;

@@ -19,10 +19,17 @@ bool Server::is_clients_for_good() const {
   return client_ != nullptr && pool_.limits().mode == PoolMode::session && client_->state() == ClientState::active;
 }
 
+/// Whether the client's connection ends with this one: also where PostgreSQL has thrown it out for what it has sent.
+bool Server::ends_client() const {
+  const bool thrown_out =
+      client_ != nullptr && !client_->is_logging_in() && fatal_ && fatal_->sqlstate == sqlstate::kProtocolViolation;
+  return thrown_out || is_clients_for_good();
+}
+
 void Server::lose_client(std::string_view reason) {
   const protocol::ProtocolError gone{sqlstate::kConnectionFailure,
                                      std::string("server connection lost: ") + std::string(reason), "", ""};
-  const bool for_good = is_clients_for_good();
+  const bool ends = ends_client();
   ServerLoss loss = describe_loss(reason);
   if (!fatal_) loss.error = gone;
   pool_.statistics().servers_lost.add(1);
@@ -30,7 +37,7 @@ void Server::lose_client(std::string_view reason) {
   stream_->drop_unsent();
   stream_.reset();
   Client& client = *std::exchange(client_, nullptr);
-  if (for_good) return client.session_lost(gone, told_client_of_end_ || loss.in_message);
+  if (ends) return client.session_lost(gone, told_client_of_end_ || loss.in_message);
   client.server_lost(loss, journal_);
 }
 

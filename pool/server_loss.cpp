@@ -1,7 +1,6 @@
 #include "pool/server_loss.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "pool/transaction_command.h"
@@ -18,7 +17,8 @@ using protocol::kFrameHeaderBytes;
 /// Goes through a journal, message by message.
 class Reader {
  public:
-  Reader(const FindStatement& find, bool copies) : find_(find), copies_(copies) {}
+  Reader(const FindStatement& find, bool names_are_known, bool copies)
+      : find_(find), names_are_known_(names_are_known), copies_(copies) {}
 
   /// False: it cannot be read.
   bool message(char type, std::string_view body) {
@@ -107,6 +107,7 @@ class Reader {
     if (!message) return false;
     if (message->name.empty()) {
       unnamed_ = message->text;
+      has_unnamed_ = true;
       return true;
     }
     // Under the same name there may be another one by now.
@@ -118,21 +119,27 @@ class Reader {
   bool bind(std::string_view body) {
     const auto prefix = protocol::decode_bind_prefix(body, body.size());
     if (prefix.status != protocol::BindPrefix::Status::ok) return false;
-    bound_ = true;
     portal_ = prefix.portal;
+    has_portal_ = true;
     if (prefix.statement.empty()) {
-      unnamed_ ? statement(*unnamed_, false) : doubt();
+      has_unnamed_ ? statement(unnamed_, false) : doubt();
       return true;
     }
     const StatementPtr known = find_(prefix.statement);
-    known ? statement(text_of(known->definition), false) : doubt();
+    if (known) {
+      statement(text_of(known->definition), false);
+    } else if (names_are_known_) {
+      statement("SELECT", false);  // of SQL's PREPARE, which takes no COMMIT; or of nobody
+    } else {
+      doubt();
+    }
     return true;
   }
 
   bool execute(std::string_view body) {
     const auto message = protocol::decode_execute(body);
     if (!message) return false;
-    if (!bound_ || portal_ != message->portal) doubt();  // bound earlier, to whatever
+    if (!has_portal_ || portal_ != message->portal) doubt();  // bound earlier, to whatever
     return true;
   }
 
@@ -141,7 +148,7 @@ class Reader {
     effect_ = {};
     statements_ = 0;
     ended_ = false;
-    bound_ = false;
+    has_portal_ = false;
   }
 
   /// The Sync behind a COPY may have been ignored by PostgreSQL, so it is not known where requests end.
@@ -158,14 +165,14 @@ class Reader {
   }
 
   const FindStatement& find_;
+  const bool names_are_known_;
   JournalReading reading_;
   RequestEffect effect_;
   size_t statements_ = 0;  // of the request
   bool ended_ = false;     // a statement of the request ends the transaction
   bool copies_;
-  std::optional<std::string_view> unnamed_;
-  std::string_view portal_;  // the one bound last in the request
-  bool bound_ = false;
+  bool has_unnamed_ = false, has_portal_ = false;
+  std::string_view unnamed_, portal_;
 };
 
 /// Of the request with that number among those owed; the one after the last is the open batch.
@@ -181,7 +188,9 @@ RequestEffect effect_of(const ServerLoss& loss, const JournalReading& journal, s
 
 bool may_replay(const ServerLoss& loss, const JournalReading& journal) {
   if (loss.status != 'I' || loss.answered || !journal.can_be_replayed || loss.replays_left == 0) return false;
-  if (!loss.written || loss.refused_by_standby) return true;
+  if (!loss.written) return true;
+  // Behind the request that it has refused, the standby may be at work on the next one already.
+  if (loss.refused_by_standby) return loss.requests_owed == 1 && !loss.batch_open;
   const auto midway = [](const RequestEffect& effect) { return effect.commits_midway; };
   if (loss.said_goodbye && !journal.rest.commits_midway &&
       std::none_of(journal.requests.begin(), journal.requests.end(), midway)) {
@@ -238,9 +247,9 @@ class Answering {
 
 }  // namespace
 
-JournalReading read_journal(const Journal& journal, const FindStatement& find) {
+JournalReading read_journal(const Journal& journal, const FindStatement& find, bool names_are_known) {
   if (!journal.complete()) return {};
-  Reader reader(find, journal.without_copy_data());
+  Reader reader(find, names_are_known, journal.without_copy_data());
   std::string_view bytes = journal.bytes();
   while (!bytes.empty()) {
     if (bytes.size() < kFrameHeaderBytes) return {};  // never: headers are taken whole

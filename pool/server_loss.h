@@ -36,7 +36,8 @@ struct JournalReading {
 /// Finds the statement that the client has under a name, or nullptr.
 using FindStatement = std::function<StatementPtr(std::string_view name)>;
 
-JournalReading read_journal(const Journal& journal, const FindStatement& find);
+/// `names_are_known`: what `find` does not find, was not prepared by the protocol.
+JournalReading read_journal(const Journal& journal, const FindStatement& find, bool names_are_known);
 
 /// What is known when a server is lost that a client was using.
 struct ServerLoss {

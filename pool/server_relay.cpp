@@ -364,7 +364,7 @@ bool Server::error_response(const FrameHeader& header, std::string_view body, Ou
       fields && (fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic);
   if (fatal) {
     fatal_error(*fields);
-    if (!is_clients_for_good()) {
+    if (!ends_client()) {
       swallow(output, header.frame_bytes());  // what its client gets instead, ServerLoss decides
       return true;
     }

@@ -452,5 +452,34 @@ class Concurrency(Case):
         self.assertEqual(await asyncio.gather(*(visit(n) for n in range(60))), list(range(60)))
 
 
+@unittest.skipIf(DIRECT, "a direct connection ends with its server")
+class LostServer(Case):
+    async def test_a_transaction_fails_and_the_connection_goes_on(self):
+        async with Client() as connection, Client() as other:
+            for _ in range(3):
+                transaction = connection.transaction()
+                await transaction.start()
+                backend = await connection.fetchval("SELECT pg_backend_pid()")
+                await other.execute("SELECT pg_terminate_backend($1, 5000)", backend)
+                with self.assertRaises(asyncpg.AdminShutdownError):
+                    await connection.fetchval("SELECT $1::int", 1)
+                with self.assertRaises(asyncpg.InFailedSQLTransactionError):
+                    await connection.fetchval("SELECT $1::int", 1)
+                await transaction.rollback()
+                self.assertEqual(await connection.fetchval("SELECT $1::int", 1), 1)
+
+    async def test_a_pool_resets_its_connection(self):
+        async with asyncpg.create_pool(**parameters(POOLER), min_size=1, max_size=1) as pool, Client() as other:
+            for _ in range(3):
+                async with pool.acquire() as connection:
+                    await connection.execute("BEGIN")
+                    backend = await connection.fetchval("SELECT pg_backend_pid()")
+                    await other.execute("SELECT pg_terminate_backend($1, 5000)", backend)
+                    with self.assertRaises(asyncpg.AdminShutdownError):
+                        await connection.fetchval("SELECT 1")
+                async with pool.acquire() as connection:
+                    self.assertEqual(await connection.fetchval("SELECT 1"), 1)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

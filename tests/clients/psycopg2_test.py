@@ -499,5 +499,29 @@ def wait_ready(connection):
         select.select(*wanted)
 
 
+@unittest.skipIf(DIRECT, "a direct connection ends with its server")
+class LostServer(unittest.TestCase):
+    def test_a_transaction_fails_and_the_connection_goes_on(self):
+        with connect() as connection, autocommit() as other:
+            for end in connection.rollback, connection.commit:
+                backend = one(connection, "SELECT pg_backend_pid()")
+                run(other, "SELECT pg_terminate_backend(%s, 5000)", (backend,))
+                with self.assertRaises(psycopg2.errors.AdminShutdown):
+                    run(connection, "SELECT 1")
+                with self.assertRaises(psycopg2.errors.InFailedSqlTransaction):
+                    run(connection, "SELECT 1")
+                end()
+                self.assertEqual(one(connection, "SELECT 1"), 1)
+                connection.rollback()
+
+    def test_a_commit_does_not_seem_to_succeed(self):
+        with connect() as connection, autocommit() as other:
+            backend = one(connection, "SELECT pg_backend_pid()")
+            run(other, "SELECT pg_terminate_backend(%s, 5000)", (backend,))
+            with self.assertRaises(psycopg2.OperationalError):
+                connection.commit()
+            self.assertEqual(one(connection, "SELECT 1"), 1)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -525,5 +525,32 @@ class Asynchronous(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(await cursor.fetchone(), (42,))
 
 
+@unittest.skipIf(DIRECT, "a direct connection ends with its server")
+class LostServer(unittest.TestCase):
+    def test_a_transaction_fails_and_the_connection_goes_on(self):
+        with connect(prepare_threshold=0) as connection, autocommit() as other:
+            for end in connection.rollback, connection.commit:
+                backend = one(connection, "SELECT pg_backend_pid()")
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", (backend,))
+                with self.assertRaises(errors.AdminShutdown):
+                    connection.execute("SELECT %s::int", (1,))
+                self.assertEqual(connection.info.transaction_status, TransactionStatus.INERROR)
+                with self.assertRaises(errors.InFailedSqlTransaction):
+                    connection.execute("SELECT %s::int", (1,))
+                end()
+                self.assertEqual(one(connection, "SELECT %s::int", (1,)), 1)
+                connection.rollback()
+
+    def test_in_a_pipeline(self):
+        with connect() as connection, autocommit() as other:
+            backend = one(connection, "SELECT pg_backend_pid()")
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (backend,))
+            with self.assertRaises(errors.AdminShutdown), connection.pipeline():
+                connection.execute("SELECT 1")
+                connection.execute("SELECT 2")
+            connection.rollback()
+            self.assertEqual(one(connection, "SELECT 1"), 1)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -186,7 +186,10 @@ void Backend::greet() {
   for (int i = 0; i < 4; i++) secret_ += static_cast<char>(world_.random().below(256));
   std::string greeting;
   protocol::append_authentication_ok(greeting);
-  for (const auto& [name, value] : session_->reported()) protocol::append_parameter_status(greeting, name, value);
+  is_standby_ = world_.scenario().standbys && world_.random().chance(40);
+  for (const auto& [name, value] : session_->reported()) {
+    protocol::append_parameter_status(greeting, name, is_standby_ && name == "in_hot_standby" ? "on" : value);
+  }
   session_->mark_all_reported();
   protocol::append_backend_key_data(greeting, pid_, secret_);
   protocol::append_ready_for_query(greeting, 'I');
@@ -222,12 +225,20 @@ void Backend::run_step() {
   const std::string id = session_->next_id();
   if (session_->status() != 'I') check_owner(id);
   if (cancelled) check_cancel(id);
+  // Terminated at its work, which is undone.
+  if (!cancelled && session_->next_word() == "die" && world_.random().chance(80)) return die();
+  if (is_standby_ && !cancelled && session_->in_query() && session_->next_word() == "notice") {
+    session_->refuse_to_write(output_);
+    return send(std::exchange(output_, {}));
+  }
   session_->step(output_, cancelled);
   for (const std::string& executed : session_->take_executed()) {
     world_.executed(executed, *this);
     check_owner(executed);
+    uncommitted_.push_back(executed);
   }
   if (session_->status() == 'I') owner_.clear();
+  if (session_->at_rest()) uncommitted_.clear();
   if (session_->take_flush_due() || world_.random().chance(20)) send(std::exchange(output_, {}));
   if (session_->ended()) close(false);
 }
@@ -267,7 +278,7 @@ void Backend::check_cancel(const std::string& id) {
   if (name.empty()) return;
   SimulatedClient* client = world_.client(static_cast<size_t>(std::atoi(name.c_str() + 1)));
   if (client != nullptr && !client->has_asked_to_cancel() && !client->gone() &&
-      !world_.scenario().connections_may_end()) {
+      !world_.scenario().connections_may_end() && !world_.scenario().server_faults) {
     world_.fail(fmt::format("a cancel request hits {}, which has not asked for it", id));
   }
 }
@@ -276,14 +287,23 @@ void Backend::check_cancel(const std::string& id) {
 
 void Backend::die() {
   if (stage_ == Stage::closed) return;
-  if (world_.random().chance(50) && stage_ == Stage::ready) {
+  if (session_ && session_->status() != 'I') world_.rolled_back(uncommitted_);
+  Random& random = world_.random();
+  if (random.chance(60) && stage_ == Stage::ready) {
     std::string last = std::exchange(output_, {});
-    protocol::append_error_response(last, protocol::severity::kFatal, sqlstate::kAdminShutdown,
+    const bool crash = random.chance(20);
+    if (random.chance(5)) {
+      protocol::append_notice_response(last, protocol::severity::kWarning, "57P01", "async");
+    }
+    protocol::append_error_response(last, protocol::severity::kFatal,
+                                    crash ? sqlstate::kCrashShutdown : sqlstate::kAdminShutdown,
                                     "terminating connection due to administrator command");
+    // A crash may also cut it off in the middle of what it says.
+    if (random.chance(10)) last.resize(random.below(last.size()));
     send(last);
     return close(false);
   }
-  close(world_.random().chance(50));
+  close(random.chance(50));
 }
 
 void Backend::send_notice_if_idle() {

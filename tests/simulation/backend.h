@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocol/scram.h"
 #include "tests/simulation/connection.h"
@@ -72,7 +73,9 @@ class Backend final : public Peer {
   bool busy_ = false;
   bool cancel_pending_ = false;
   bool silent_ = false;
-  std::string owner_;  // whose transaction it is
+  bool is_standby_ = false;
+  std::string owner_;                     // whose transaction it is
+  std::vector<std::string> uncommitted_;  // what was executed in it
 };
 
 /// "c3" of the id "c3.17"; empty if it is no client's.

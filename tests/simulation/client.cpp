@@ -240,6 +240,7 @@ void SimulatedClient::check_greeting() {
   model_->mark_all_reported();
   for (const auto& parameter : model_->reported()) {
     if (greeted_with_.contains(parameter)) continue;
+    if (parameter.first == "in_hot_standby" && world_.scenario().standbys) continue;
     return world_.fail(fmt::format("{} was not greeted with {}={}", name(), parameter.first, parameter.second));
   }
   stage_ = Stage::running;
@@ -286,9 +287,11 @@ bool SimulatedClient::matches(const Frame& frame, const Frame& expected) const {
 /// Lets the model go on until it has said something. False if it has nothing to say.
 bool SimulatedClient::expect_more() {
   while (expected_.empty() && model_->has_work()) {
-    if (has_asked_to_cancel_) model_before_ = std::make_unique<Session>(*model_);
+    if (has_asked_to_cancel_ || servers_may_be_lost()) model_before_ = std::make_unique<Session>(*model_);
     std::string out;
     model_->step(out);
+    ids_of_step_ = model_->take_executed();
+    reported_in_step_.clear();
     FrameCutter cutter;
     cutter.append(out);
     while (auto frame = cutter.next()) expected_.push_back(std::move(*frame));
@@ -309,12 +312,108 @@ bool SimulatedClient::try_as_cancelled(const Frame& frame) {
   } else if (!model_->copying_in()) {
     return false;
   }
+  ids_of_step_.clear();
   std::string out;
   model_->step(out, true);
   FrameCutter cutter;
   cutter.append(out);
   while (auto one = cutter.next()) expected_.push_back(std::move(*one));
   return !expected_.empty();
+}
+
+bool SimulatedClient::servers_may_be_lost() const {
+  const Scenario& scenario = world_.scenario();
+  if (scenario.standbys) return true;
+  return (scenario.server_faults || scenario.half_dead) &&
+         scenario.mode_of(database_, user_) != pool::PoolMode::session;
+}
+
+/// Whether the message is the error of a request whose server was lost before it answered.
+bool SimulatedClient::try_as_lost(const Frame& frame) {
+  if (!servers_may_be_lost() || frame.type != 'E') return false;
+  const auto fields = protocol::decode_error_fields(frame.body);
+  if (!fields || fields->severity != protocol::severity::kError) return false;
+  const bool doubt = fields->sqlstate == sqlstate::kTransactionResolutionUnknown;
+  const bool lost = fields->sqlstate == sqlstate::kAdminShutdown || fields->sqlstate == sqlstate::kCrashShutdown ||
+                    fields->sqlstate == sqlstate::kConnectionFailure ||
+                    fields->sqlstate == sqlstate::kReadOnlySqlTransaction;
+  const bool aborted = fields->sqlstate == sqlstate::kInFailedSqlTransaction;
+  if (!doubt && !lost && !aborted) return false;
+  if (!expected_.empty() && model_before_) {
+    // What was not answered whole has not happened, for all that the client knows.
+    *model_ = *model_before_;
+    for (const auto& [name, value] : reported_in_step_) model_->note_reported(name, value);
+  }
+  const char before = model_->status();
+  if (aborted && before != 'E') return false;
+  expected_.clear();
+  ids_of_step_.clear();
+  std::string out;
+  model_->lose(out);
+  FrameCutter cutter;
+  cutter.append(out);
+  while (auto one = cutter.next()) expected_.push_back(std::move(*one));
+  if (doubt && before == 'T' && !model_->request_holds("commit") && !model_->request_holds("rollback")) {
+    world_.fail(name() + " is in doubt about a transaction that it has not ended");
+  }
+  world_.losses_seen++;
+  in_doubt_ = doubt;
+  lost_ = true;
+  reported_in_step_.clear();
+  return true;
+}
+
+/// As matches(), where the pooler answers in the place of a server that was lost.
+bool SimulatedClient::matches_after_loss(const Frame& frame, const Frame& expected) {
+  if (frame.type == 'Z' && expected.type == 'Z' && lost_) {
+    const char told = frame.body.empty() ? '?' : frame.body[0];
+    const bool ended = model_->request_holds("commit") || model_->request_holds("rollback");
+    const bool as_expected = frame.body == expected.body && !(in_doubt_ && told != 'I');
+    const bool over = told == 'I' && (in_doubt_ || ended);
+    const bool begun = told == 'E' && !in_doubt_ && model_->request_holds("begin");
+    if (!as_expected && !over && !begun) return false;
+    model_->force_status(told);
+    return true;
+  }
+  if (!servers_may_be_lost() || model_->status() != 'E') return false;
+  // Texts are not parsed there, and nobody knows what parameters a ROLLBACK has.
+  if (frame.type == 'E' && expected.type == 'E') {
+    const auto fields = protocol::decode_error_fields(frame.body);
+    const auto instead = protocol::decode_error_fields(expected.body);
+    return fields && instead && fields->sqlstate == sqlstate::kInFailedSqlTransaction &&
+           instead->sqlstate == sqlstate::kSyntaxError;
+  }
+  return frame.type == 't' && expected.type == 't';
+}
+
+/// What was acknowledged has run, and what was committed has not been undone.
+void SimulatedClient::check_ledger(const Frame& frame) {
+  if (!expected_.empty()) return;
+  for (const std::string& id : std::exchange(ids_of_step_, {})) {
+    if (id.find('.') == std::string::npos || id.substr(0, id.find('.')) != name()) continue;
+    if (!world_.was_executed(id)) world_.fail(fmt::format("{} was acknowledged and has not run", id));
+    if (model_->status() != 'I') ids_of_transaction_.push_back(id);
+  }
+  if (frame.type == 'C' && std::string_view(frame.body.c_str()) == "COMMIT") {
+    for (const std::string& id : ids_of_transaction_) {
+      if (world_.was_rolled_back(id)) world_.fail(fmt::format("{} is said to be committed, and was rolled back", id));
+    }
+  }
+  if (model_->status() == 'I') ids_of_transaction_.clear();
+}
+
+void SimulatedClient::take_expected(const Frame& frame) {
+  if (frame.type == 'Z') {
+    world_.checked_answers++;
+    lost_ = in_doubt_ = false;
+  }
+  if (frame.type == 'S') {
+    const auto parameter = protocol::decode_parameter_status(frame.body);
+    reported_in_step_.emplace_back(parameter->name, parameter->value);
+  }
+  expected_.pop_front();
+  at_first_of_step_ = false;
+  check_ledger(frame);
 }
 
 void SimulatedClient::answer(const Frame& frame) {
@@ -327,14 +426,14 @@ void SimulatedClient::answer(const Frame& frame) {
     if (fatal && !expects) return connection_error(frame);
   }
   if (!expect_more() || !matches(frame, expected_.front())) {
+    if (!expected_.empty() && matches_after_loss(frame, expected_.front())) return take_expected(frame);
+    if (try_as_lost(frame)) return;
     if (!try_as_cancelled(frame) || !matches(frame, expected_.front())) {
       return world_.fail(fmt::format("{} expected {} but got {}", name(),
                                      expected_.empty() ? "nothing" : shown(expected_.front()), shown(frame)));
     }
   }
-  if (frame.type == 'Z') world_.checked_answers++;
-  expected_.pop_front();
-  at_first_of_step_ = false;
+  take_expected(frame);
 }
 
 /// An error that ends the connection.
@@ -344,6 +443,7 @@ void SimulatedClient::connection_error(const Frame& frame) {
   if (!fields) return world_.fail(name() + " got an unreadable error");
   if (world_.verbose()) world_.note(fmt::format("{} is told: {}", name(), fields->message));
   if (must_be_refused_ || world_.scenario().connections_may_end()) return;
+  if (world_.scenario().server_faults && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session) return;
   const pool::Settings& settings = *world_.scenario().settings;
   const bool crowded = stage_ == Stage::login && fields->sqlstate == sqlstate::kTooManyConnections &&
                        fields->message.substr(0, 19) == "no more connections";
@@ -361,7 +461,11 @@ void SimulatedClient::connection_error(const Frame& frame) {
 void SimulatedClient::on_end() {
   if (stage_ == Stage::done) return;
   const bool announced = error_seen_ || (model_ && model_->ended());
-  const bool may_end = announced || world_.scenario().connections_may_end() || must_be_refused_;
+  const bool in_session =
+      world_.scenario().server_faults && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session;
+  const bool in_message = world_.scenario().server_faults && !input_.bytes().empty();
+  const bool may_end =
+      announced || world_.scenario().connections_may_end() || must_be_refused_ || in_session || in_message;
   if (!may_end) world_.fail(name() + ": the connection was closed without a word");
   if (!announced) world_.lost_connections++;
   stage_ = Stage::done;

@@ -51,6 +51,11 @@ class SimulatedClient final : public Peer {
   bool expect_more();
   bool matches(const Frame& frame, const Frame& expected) const;
   bool try_as_cancelled(const Frame& frame);
+  bool servers_may_be_lost() const;
+  bool try_as_lost(const Frame& frame);
+  bool matches_after_loss(const Frame& frame, const Frame& expected);
+  void take_expected(const Frame& frame);
+  void check_ledger(const Frame& frame);
   void connection_error(const Frame& frame);
   bool nothing_due();
   bool is_stray_notice(const Frame& frame) const;
@@ -98,6 +103,10 @@ class SimulatedClient final : public Peer {
   std::unique_ptr<Session> model_before_;  // before the step whose answer is being waited for
   std::deque<Frame> expected_;
   bool at_first_of_step_ = false;
+  std::vector<std::pair<std::string, std::string>> reported_in_step_;
+  std::vector<std::string> ids_of_step_, ids_of_transaction_;
+  bool lost_ = false;      // the request being answered was lost
+  bool in_doubt_ = false;  // and may have been committed
   int actions_left_ = 0;
   int ids_ = 0;
   bool may_pipeline_ = true;  // what is under way lets more follow

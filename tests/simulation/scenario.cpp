@@ -135,6 +135,10 @@ void Scenario::choose_misfortunes(Random& random) {
   slow_queries = static_cast<int>(random.chance(50) ? 10 : random.between(0, 90));
   big_results = random.chance(30) ? 15 : 1;
   server_faults = random.chance(25);
+  standbys = random.chance(15);
+  if (standbys) {
+    for (auto& [name, entry] : settings->databases) entry.target_session_attrs = pool::TargetSessionAttrs::primary;
+  }
   half_dead = random.chance(8);
   async_notices = random.chance(30);
   client_faults = random.chance(50);

@@ -39,6 +39,7 @@ struct Scenario {
   int bytewise = 2;
 
   bool server_faults = false;  ///< servers die
+  bool standbys = false;       ///< some servers are standbys, and refuse to write where primaries are wanted
   bool half_dead = false;      ///< servers fall silent
   bool async_notices = false;  ///< servers send notices out of the blue
   bool client_faults = false;  ///< clients vanish
@@ -48,9 +49,9 @@ struct Scenario {
   bool timeouts = false;     ///< limits on time that may hit
   bool odd_clients = false;  ///< wrong passwords, unknown databases, refused parameters
 
-  /// Whether a client's connection may end without its doing.
+  /// Whether a client's connection may end without its doing. The loss of a server ends none, but for session mode.
   bool connections_may_end() const {
-    return server_faults || half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0 ||
+    return half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0 ||
            server_slots < 1000;
   }
   pool::PoolMode mode_of(const std::string& database, const std::string& user) const;

@@ -221,10 +221,45 @@ bool Session::fail(std::string& out, std::string_view state, std::string_view me
   return false;
 }
 
-void Session::die(std::string& out) {
-  protocol::append_error_response(out, protocol::severity::kFatal, sqlstate::kAdminShutdown,
-                                  "terminating connection due to administrator command");
-  ended_ = flush_due_ = true;
+void Session::lose(std::string& out) {
+  lost_texts_.assign(query_.begin(), query_.end());
+  if (!in_query_ && !copying_in_ && !input_.empty() && (input_.front().type == 'Q' || input_.front().type == 'F')) {
+    lost_texts_ = split_statements(input_.front().body.c_str());
+    input_.pop_front();
+    in_query_ = true;
+  } else if (!in_query_) {
+    for (const auto& [name, portal] : portals_) lost_texts_.push_back(portal.text);
+    if (prepared_.contains("")) lost_texts_.push_back(prepared_[""]);
+    for (const Frame& frame : input_) {
+      if (frame.type == 'S') break;
+      if (frame.type == 'P') lost_texts_.emplace_back(protocol::decode_parse(frame.body)->text);
+      // Of a portal that was bound earlier, the pooler does not know what it does.
+      if (frame.type == 'E' && !protocol::decode_execute(frame.body)->portal.empty())
+        lost_texts_.emplace_back("commit");
+    }
+  }
+  std::string error;
+  fail(error, sqlstate::kConnectionFailure, "");
+  // The client has that one; what is reported behind it is still to come.
+  FrameCutter cutter;
+  cutter.append(error);
+  cutter.next();
+  while (const auto frame = cutter.next()) protocol::MessageWriter(out, frame->type).bytes(frame->body).finish();
+}
+
+bool Session::request_holds(std::string_view word) const {
+  return std::any_of(lost_texts_.begin(), lost_texts_.end(), [&](const auto& text) { return begins_with(text, word); });
+}
+
+void Session::note_reported(const std::string& name, const std::string& value) {
+  for (const Known& known : kKnown) {
+    if (known.reported_name == name) reported_[std::string(known.key)] = value;
+  }
+}
+
+void Session::force_status(char status) {
+  status_ = status;
+  if (status == 'I') finish_transaction();
 }
 
 bool Session::refused_in_aborted(std::string_view text, std::string& out) {
@@ -285,6 +320,23 @@ std::string Session::next_id() const {
     return words.size() > 1 ? words[1] : "";
   }
   return "";
+}
+
+void Session::refuse_to_write(std::string& out) {
+  fail(out, sqlstate::kReadOnlySqlTransaction, "cannot execute it in a read-only transaction");
+}
+
+std::string Session::next_word() const {
+  std::string text;
+  if (in_query_ && !query_.empty()) {
+    text = query_.front();
+  } else if (!in_query_ && !copying_in_ && !skipping_ && !input_.empty() && input_.front().type == 'E') {
+    const auto message = protocol::decode_execute(input_.front().body);
+    const auto portal = message ? portals_.find(std::string(message->portal)) : portals_.end();
+    if (portal != portals_.end() && !portal->second.done) text = portal->second.text;
+  }
+  const auto words = words_of(text);
+  return words.empty() || (status_ == 'E') ? "" : words[0];
 }
 
 void Session::step(std::string& out, bool cancelled) {
@@ -622,8 +674,8 @@ bool Session::run(const std::string& text, const std::string& parameter, std::st
   executed_.push_back(id);
   if (word == "fail") return fail(out, "22012", "division by zero in " + id);
   if (word == "die") {
-    die(out);
-    return false;
+    protocol::append_command_complete(out, "DO");
+    return true;
   }
   if (word == "notice" || word == "notify") {
     if (word == "notice") {

@@ -21,7 +21,7 @@ namespace bezel::simulation {
 /// Its SQL (statements are split at semicolons outside quotes):
 ///   select ID ROWS BYTES      rows of BYTES bytes or more, that say who saw what under which parameters
 ///   begin, commit, rollback, set NAME VALUE, set local NAME VALUE, reset NAME, DISCARD ALL, DEALLOCATE ALL
-///   fail ID, syntax, die, notice ID, notify ID, copyin ID, copyout ID ROWS BYTES
+///   fail ID, syntax, die ID, notice ID, notify ID, copyin ID, copyout ID ROWS BYTES
 ///   and what the pooler sends: RESET "NAME", SELECT pg_catalog.set_config(E'..',E'..',false),..., ROLLBACK
 class Session {
  public:
@@ -48,6 +48,20 @@ class Session {
   std::string next_id() const;
   /// Does the next thing; `cancelled`: a cancel request hits it.
   void step(std::string& out, bool cancelled = false);
+  /// Instead of the next step: a standby refuses it. REQUIRES: executes_next(), of a Query.
+  void refuse_to_write(std::string& out);
+  bool in_query() const { return in_query_; }
+  /// The first word of what the next step executes.
+  std::string next_word() const;
+  /// The server is lost before the next step: what it has not answered fails with an error, and a transaction with it.
+  /// What the request at hand might have done to the transaction is kept for request_holds().
+  void lose(std::string& out);
+  /// Whether a statement with that word was in the request that was lost.
+  bool request_holds(std::string_view word) const;
+  /// The client has been told of the value.
+  void note_reported(const std::string& name, const std::string& value);
+  /// The transaction is over, or has failed, where the client cannot know.
+  void force_status(char status);
   /// A step after which PostgreSQL sends what it has collected.
   bool take_flush_due() { return std::exchange(flush_due_, false); }
 
@@ -88,7 +102,6 @@ class Session {
   std::optional<protocol::ProtocolError> check(std::string_view key, std::string& value) const;
   bool refused_in_aborted(std::string_view text, std::string& out);
   bool fail(std::string& out, std::string_view state, std::string_view message);
-  void die(std::string& out);
   void finish_transaction();
   void ready(std::string& out);
   void report(std::string& out);
@@ -111,6 +124,7 @@ class Session {
   bool ended_ = false;
   char status_ = 'I';
   std::vector<std::string> executed_;
+  std::vector<std::string> lost_texts_;
 };
 
 /// The words of a statement.

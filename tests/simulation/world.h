@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <queue>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,7 +65,7 @@ class World {
   uint64_t steps() const { return steps_; }
   /// The pooler's log and the simulation's own, the newest last.
   const std::deque<std::string>& log() const { return log_; }
-  size_t checked_answers = 0, checked_messages = 0, cancels_hit = 0, logins = 0, lost_connections = 0;
+  size_t checked_answers = 0, checked_messages = 0, cancels_hit = 0, logins = 0, lost_connections = 0, losses_seen = 0;
 
   // ---- For everything that is simulated ----
 
@@ -101,6 +102,9 @@ class World {
   std::shared_ptr<Connection> connect();
   void executed(const std::string& id, Backend& backend);
   bool was_executed(const std::string& id) const { return executed_.contains(id); }
+  /// What a server has executed in a transaction that died with it.
+  void rolled_back(const std::vector<std::string>& ids) { rolled_back_.insert(ids.begin(), ids.end()); }
+  bool was_rolled_back(const std::string& id) const { return rolled_back_.contains(id); }
   int next_pid() { return next_pid_++; }
 
  private:
@@ -155,6 +159,7 @@ class World {
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<std::unique_ptr<SimulatedClient>> clients_;
   std::map<std::string, int> executed_;
+  std::set<std::string> rolled_back_;
   int next_pid_ = 1000;
 };
 

@@ -552,4 +552,23 @@ public final class PgjdbcTest extends DriverTest {
       return null;
     });
   }
+
+  @Test
+  public void serverLostInATransaction() throws Exception {
+    if (DIRECT) {
+      return; // the connection ends with its server
+    }
+    try (Connection connection = connect(); Connection other = connect()) {
+      connection.setAutoCommit(false);
+      for (int round = 0; round < 8; round++) { // from the fifth time on, statements are prepared by name
+        int backend = oneInt(connection, "SELECT pg_backend_pid()");
+        one(other, "SELECT pg_terminate_backend(?, 5000)", backend);
+        fails("57P01", () -> oneInt(connection, "SELECT ?::int", 1));
+        fails("25P02", () -> oneInt(connection, "SELECT ?::int", 1));
+        connection.rollback();
+        equal(oneInt(connection, "SELECT ?::int", round), round);
+        connection.commit();
+      }
+    }
+  }
 }

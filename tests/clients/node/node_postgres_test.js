@@ -10,7 +10,7 @@ const Cursor = require('pg-cursor')
 const QueryStream = require('pg-query-stream')
 const copyStreams = require('pg-copy-streams')
 const {
-  pooler, preparedMax, assertServersShared, assertSharedBetween, untilRunning, text, bytes,
+  pooler, direct, preparedMax, assertServersShared, assertSharedBetween, untilRunning, text, bytes,
 } = require('./endpoint')
 
 const CLIENTS = 20
@@ -333,4 +333,18 @@ test("the driver's own pool", async () => {
   const answers = await Promise.all(Array.from({ length: 500 }, (_, n) => pool.query('SELECT $1::int AS n', [n])))
   assert.deepEqual(answers.map(({ rows }) => rows[0].n), Array.from({ length: 500 }, (_, n) => n))
   await pool.end()
+})
+
+test('a server that is lost in a transaction', { skip: direct && 'a direct connection ends with it' }, async () => {
+  await withClient((client) => withClient(async (other) => {
+    for (const end of ['ROLLBACK', 'COMMIT', 'ROLLBACK']) {
+      await client.query('BEGIN')
+      const backend = await one(client, 'SELECT pg_backend_pid()')
+      await other.query('SELECT pg_terminate_backend($1, 5000)', [backend])
+      await rejectsWith('57P01', client.query({ name: 'lost', text: 'SELECT $1::int', values: [1] }))
+      await rejectsWith('25P02', client.query('SELECT 1'))
+      assert.equal((await client.query(end)).command, 'ROLLBACK')
+      assert.equal(await one(client, 'SELECT $1::int', [2]), 2)
+    }
+  }))
 })
