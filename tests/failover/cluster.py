@@ -166,8 +166,14 @@ class Node:
         self._stopped = stop_trees(*self._roots())
 
     def revive(self) -> None:
-        """Undoes what freezes, ends and kills. A Patroni that is still ending is there to be revived later."""
-        signal_all(self._stopped, signal.SIGCONT)
+        """Undoes what freezes, ends and kills. A Patroni that is still ending is there to be revived later.
+
+        What was frozen begins anew: a Patroni 3.0.2 that wakes up in the middle of renewing its lock takes it back from the new
+        leader, and what has been written there is lost.
+        """
+        signal_all(self._stopped, signal.SIGKILL)
+        if self._stopped:
+            self._patroni.wait()
         self._stopped = []
         if self._patroni.poll() is not None:
             self.start()
