@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from cluster import Cluster, Node
 from ledger import NO_ERRORS, PROMISE, Allowed
@@ -10,6 +11,7 @@ from processes import Failed
 from watch import WriteWatch
 
 ETCD_DOWN_S = 30
+SCHEDULED_IN_S = 6
 REST_SILENT_S = 2
 
 
@@ -67,12 +69,21 @@ def run(event: Event, cluster: Cluster, watch: WriteWatch) -> Times:
 
 
 def switch_over(cluster: Cluster, leader: Node) -> None:
+    _ask_for_switchover(cluster, leader, {}, 200)
+
+
+def _schedule_switchover(cluster: Cluster, leader: Node) -> None:
+    at = datetime.now(timezone.utc) + timedelta(seconds=SCHEDULED_IN_S)
+    _ask_for_switchover(cluster, leader, {"scheduled_at": at.isoformat()}, 202)
+
+
+def _ask_for_switchover(cluster: Cluster, leader: Node, more: dict, status_expected: int) -> None:
     """In synchronous mode Patroni takes no other candidate than the synchronous standby."""
     candidate = cluster.sync_standby()
     if not candidate:
         raise Failed("no synchronous standby to switch over to")
-    status, body = leader.rest("/switchover", {"leader": leader.name, "candidate": candidate.name}, timeout_s=60)
-    if status != 200:
+    status, body = leader.rest("/switchover", {"leader": leader.name, "candidate": candidate.name} | more, timeout_s=60)
+    if status != status_expected:
         raise Failed(f"switchover to {candidate.name}: {status} {body}")
 
 
@@ -93,6 +104,8 @@ def _freeze_patroni(cluster: Cluster, _leader: Node) -> None:
 
 EVENTS = [
     Event("switchover", "switchover", switch_over),
+    # What a pooler can know beforehand, it can prepare for.
+    Event("scheduled_switchover", "switchover at a time that Patroni was told before", _schedule_switchover, allowed=NO_ERRORS),
     # As when a pod is deleted.
     Event("end_patroni", "SIGTERM to the leader's Patroni", lambda _, leader: leader.end_patroni()),
     Event("kill_leader", "kill -9 of leader and its Patroni", lambda _, leader: leader.kill()),

@@ -10,6 +10,7 @@
 #include "integration/bezel_process.h"
 #include "integration/loopback.h"
 #include "integration/postgres_server.h"
+#include "integration/raw_client.h"
 #include "integration/temporary_folder.h"
 #include "integration/waiting.h"
 
@@ -152,6 +153,42 @@ TEST_CASE("reads go to the standby, and to the primary where there is none if th
   wait_until("the reader waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
   cluster.second.start();
   CHECK(reader.last_result().value() == std::to_string(cluster.second.port()));
+}
+
+TEST_CASE("without a primary the pooler is ready as long as clients may wait, and then says why it is not") {
+  Cluster cluster;
+  const uint16_t http_port = next_port();
+  BezelProcess bezel({.settings = {{"metrics_addr", own_address()},
+                                   {"metrics_port", std::to_string(http_port)},
+                                   {"query_wait_timeout", "2"}},
+                      .databases = {{"app", cluster.database("role=primary")}}});
+  const auto get = [&](const std::string& path) {
+    RawClient client(own_address(), http_port);
+    client.send("GET " + path + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    std::string text;
+    while (const auto byte = client.read_byte()) text += *byte;
+    return text;
+  };
+  PgConnection client = bezel.connect();
+  CHECK(client.value("SELECT 1") == "1");
+  CHECK(get("/metrics").find("bezel_upstream_primary{database=\"app\"} 1") != std::string::npos);
+  cluster.first.stop();
+  client.send("SELECT 2");
+  wait_until("the client waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
+  CHECK(get("/readyz").find("200 OK") != std::string::npos);
+  CHECK(get("/metrics").find("bezel_upstream_primary{database=\"app\"} 0") != std::string::npos);
+  // It is told what it waited for in vain, and others go on to look.
+  client.last_result();
+  CHECK(client.error().find("query_wait_timeout") != std::string::npos);
+  wait_until("it is not ready", [&] {
+    PgConnection another = bezel.connect();
+    if (another.connected()) another.exec("SELECT 1");
+    return get("/readyz").find("503 ") != std::string::npos;
+  });
+  CHECK(get("/readyz").find("no primary of app for longer than query_wait_timeout") != std::string::npos);
+  CHECK(get("/healthz").find("200 OK") != std::string::npos);
+  cluster.second.promote();
+  wait_until("it is ready", [&] { return get("/readyz").find("200 OK") != std::string::npos; });
 }
 
 TEST_CASE("a frozen member keeps nobody from finding the primary") {
