@@ -21,6 +21,9 @@ constexpr int kParallelLoginsMax = 10;
 /// Startup parameters remembered as accepted. A client may name any; beyond that they are asked for again.
 constexpr size_t kAcceptedParametersMax = 1000;
 
+/// How many connections a requester may have while it is not known where its one server is.
+constexpr int kRequesterTriesMax = 4;
+
 /// A requester's server is not kept for long.
 constexpr int64_t kRequesterIdleUs = 60'000'000;
 
@@ -305,7 +308,7 @@ void Pool::server_free(Server& server) {
   if (server.marked_to_close()) return server.close("marked to be closed");
   if (paused()) return server.close("database is paused");
   if (server.too_old()) return server.close("server lifetime over");
-  if (servers_.size() > static_cast<size_t>(limits_.pool_size + limits_.reserve_pool_size)) {
+  if (requester_ == nullptr && servers_.size() > static_cast<size_t>(limits_.pool_size + limits_.reserve_pool_size)) {
     return server.close("pool is larger than its limit");
   }
   if (requester_ != nullptr && requester_->wants_server()) return requester_->server_free(server);
@@ -352,6 +355,7 @@ bool Pool::evict_idle() {
 }
 
 int Pool::size_limit(int64_t now_us) const {
+  if (requester_ != nullptr && seeks_primary()) return kRequesterTriesMax;
   if (limits_.reserve_pool_size <= 0 || waiting_.empty()) return limits_.pool_size;
   const int64_t timeout_us = worker_.settings().reserve_pool_timeout_us;
   const bool late = timeout_us > 0 && now_us - waiting_.front()->wait_since_us() >= timeout_us;
@@ -361,11 +365,19 @@ int Pool::size_limit(int64_t now_us) const {
 /// How many more servers would be of use now.
 size_t Pool::for_waiting() const {
   if (requester_ != nullptr) return requester_->wants_server() && servers_.empty() ? 1 : 0;
-  const size_t coming = static_cast<size_t>(logging_in_ + checking_);
+  // A server that is lost may never answer a check.
+  const bool changing = upstream_ && upstream_->changing();
+  const size_t coming = static_cast<size_t>(logging_in_ + (changing ? 0 : checking_));
   // Clients that are busy on the old primary, which may never answer, wait for the new one as well.
-  const bool seeks = leaving_ > 0 && upstream_ && upstream_->changing();
-  const size_t wanted = std::max<size_t>(waiting_.size(), seeks ? 1 : 0);
+  const size_t wanted = std::max<size_t>(waiting_.size(), changing && leaving_ > 0 ? 1 : 0);
   return wanted > coming ? wanted - coming : 0;
+}
+
+/// Whether somebody waits until it is known who the primary is.
+bool Pool::seeks_primary() const {
+  if (!upstream_ || !upstream_->changing()) return false;
+  if (requester_ != nullptr) return requester_->wants_server();
+  return !waiting_.empty() || leaving_ > 0;
 }
 
 size_t Pool::missing_servers() const {
@@ -380,8 +392,8 @@ void Pool::launch() {
   if (paused() || closing_) return;
   const int64_t now = worker_.now_us();
   size_t missing = missing_servers();
-  if (missing > 0 && upstream_) {
-    // Until the primary is known, all who may be it are asked at once.
+  // Until the primary is known, all who may be it are asked at once, also while some of them hang.
+  if (upstream_ && (missing > 0 || seeks_primary())) {
     missing = std::max(missing, upstream_->tries_wanted(database_.target_session_attrs, now));
   }
   while (missing > 0 && static_cast<int>(servers_.size()) < size_limit(now)) {
@@ -504,6 +516,13 @@ void Pool::upstream_changed() {
     } else {
       server->leave_within(worker_.settings().failover_grace_us);
     }
+  }
+  // One of those that are lost anyway makes room for the connection that finds the new primary.
+  const bool is_full = static_cast<int>(servers_.size()) >= size_limit(worker_.now_us());
+  if (is_full && leaving_ > 0 && logging_in_ == 0 && upstream_->changing()) {
+    const auto lost = std::find_if(leaving.begin(), leaving.end(),
+                                   [](const Server* server) { return server->state() != ServerState::closed; });
+    if (lost != leaving.end()) (*lost)->close(kNotServing);
   }
   serve_beyond_checks(nullptr);
   if (requester_ != nullptr) return serve_requester();

@@ -159,6 +159,7 @@ class Pool {
   void login_ended(Server& server);
   bool remove_server(Server& server);
   size_t for_waiting() const;
+  bool seeks_primary() const;
   size_t missing_servers() const;
   int size_limit(int64_t now_us) const;
   void close_idle_servers(std::string_view reason);

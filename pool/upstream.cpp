@@ -84,6 +84,9 @@ std::string Upstream::name_of(const std::optional<HostAddress>& address) const {
 }
 
 void Upstream::take_members(const Membership& membership) {
+  membership_ = membership;
+  // Patroni says so for a moment when its store has come back. Nobody is the leader then, but nobody has left either.
+  if (membership.members.empty()) return;
   for (State& state : members_) state.listed = false;
   size_t taken = 0;
   for (const Member& member : membership.members) {
@@ -94,7 +97,6 @@ void Upstream::take_members(const Membership& membership) {
     state->listed = true;
   }
   std::erase_if(members_, [](const State& state) { return !state.listed && state.servers == 0; });
-  membership_ = membership;
 }
 
 // ---- The source
@@ -401,7 +403,7 @@ bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int
   const std::lock_guard lock(mutex_);
   const State* state = find(address);
   if (state == nullptr) return false;
-  const bool is_primary = confirmed_ ? address == *primary_ : !leader_ || address == *leader_;
+  const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state->listed;
   switch (wanted) {
     case TargetSessionAttrs::primary:
     case TargetSessionAttrs::read_write:

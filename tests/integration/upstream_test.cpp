@@ -137,6 +137,40 @@ TEST_CASE("a name that leads to the old primary for a while, after that was made
   CHECK(bezel.show("FAILOVERS", "held", "database", "app") == "1");
 }
 
+TEST_CASE("all connections hang on a frozen primary, and the name leads to another one: clients go on there") {
+  Cluster cluster;
+  const TemporaryFolder folder;
+  FakeDnsServer names;
+  names.set("node.test", kA, {a(cluster.first.address(), 1)});
+  names.set("_pg._tcp.db.test", kSrv, {srv("node.test", cluster.first.port(), 0, 0, 1)});
+  const std::string conf = folder.write("resolv.conf", names.line());
+  BezelProcess bezel(
+      {.settings = {{"resolv_conf", conf}, {"dns_max_ttl", "1"}, {"default_pool_size", "2"}, {"failover_grace", "60"}},
+       .databases = {{"app", "{dbname: postgres, upstream: {source: dns, host: _pg._tcp.db.test, port: 0}}"}}});
+  PgConnection first = bezel.connect(), second = bezel.connect(), third = bezel.connect();
+  first.run("BEGIN");
+  second.run("BEGIN");
+  cluster.catch_up();
+  cluster.first.signal(SIGSTOP);
+  const int backends[] = {std::stoi(first.value("SELECT pg_backend_pid()")),
+                          std::stoi(second.value("SELECT pg_backend_pid()"))};
+  for (const int backend : backends) ::kill(backend, SIGSTOP);
+  first.send("SELECT 1");
+  second.send("SELECT 2");
+  third.send("SELECT inet_server_port()");
+  wait_until("the third waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
+  cluster.second.promote();
+  names.set("_pg._tcp.db.test", kSrv, {srv("node.test", cluster.second.port(), 0, 0, 1)});
+  CHECK(third.last_result().value() == std::to_string(cluster.second.port()));
+  // What was under way on the old one is lost, though its time was not over: it could only have been in vain.
+  CHECK(first.last_result().sqlstate() == "08006");
+  CHECK(second.last_result().sqlstate() == "08006");
+  CHECK(first.exec("ROLLBACK").ok());
+  CHECK(port_of(first) == std::to_string(cluster.second.port()));
+  for (const int backend : backends) ::kill(backend, SIGCONT);
+  cluster.first.signal(SIGCONT);
+}
+
 TEST_CASE("reads go to the standby, and to the primary where there is none if that is allowed") {
   Cluster cluster;
   BezelProcess bezel({.databases = {{"app", cluster.database("role=replica")},

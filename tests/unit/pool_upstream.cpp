@@ -258,13 +258,28 @@ TEST_CASE("upstream: an address that has left the list is not the primary any mo
   REQUIRE(cluster.connect() == kA);
   cluster.list({kB});
   CHECK(cluster.upstream.changing());
-  CHECK(cluster.serves(kA));  // nothing better is known
+  CHECK(!cluster.serves(kA));
+  CHECK(!cluster.upstream.superseded(kA));  // what it has begun it may end
   CHECK(!cluster.connect());
   cluster.now_us += Upstream::kTryAgainUs;
   // Services that copy disks promote without a new timeline.
   cluster.roles[kB] = {false, false, 1};
   CHECK(cluster.connect() == kB);
   CHECK(!cluster.serves(kA));
+}
+
+TEST_CASE("upstream: an empty list means that there is no leader, and not that all have left") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  REQUIRE(cluster.connect(kStandby));
+  cluster.report({});
+  CHECK(cluster.upstream.changing());
+  CHECK(cluster.serves(kA));
+  CHECK(cluster.serves(kB, kStandby));
+  cluster.now_us += Upstream::kTryAgainUs;
+  CHECK(cluster.connect() == kA);
 }
 
 TEST_CASE("upstream: readers go to the replica with the fewest connections that is not too far behind") {
