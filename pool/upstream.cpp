@@ -479,6 +479,7 @@ UpstreamRow Upstream::row() const {
     member.member = state.member;
     if (state.said) member.said = state.said->in_recovery ? "standby" : "primary";
     member.servers = state.servers;
+    member.tries = state.tries;
     member.is_primary = confirmed_ && state.member.address == *primary_;
     row.members.push_back(std::move(member));
   }

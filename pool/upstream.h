@@ -51,6 +51,7 @@ struct MemberRow {
   Member member;
   std::string said;         ///< by the server itself at its last login: "primary", "standby"; empty: nothing yet
   int servers = 0;          ///< connections to it, logins included
+  int tries = 0;            ///< logins under way
   bool is_primary = false;  ///< clients who want a primary go there now
 };
 

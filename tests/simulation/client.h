@@ -27,6 +27,8 @@ class SimulatedClient final : public Peer {
   void on_received(std::string_view bytes) override;
   void on_end() override;
 
+  /// Whether its database leads to primaries only.
+  bool wants_primary() const;
   bool done() const { return stage_ == Stage::done; }
   /// It has left, or its end has been announced to it.
   bool gone() const { return stage_ == Stage::done; }
