@@ -123,6 +123,8 @@ class Upstream {
                         int64_t wall_us);
   /// A login did not come to its end, with a sign of change.
   void login_failed(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
+  /// Instead of tried() and closed(): it has not been dialled after all, and goes on to be the next.
+  void not_dialled(const HostAddress& address);
   /// The login of a chosen address has ended, well or not.
   void tried(const HostAddress& address);
   void closed(const HostAddress& address);
@@ -169,6 +171,7 @@ class Upstream {
     int servers = 0;
     int tries = 0;
     int64_t try_again_at_us = 0;
+    int64_t turn_us = 0;  // what that was when it was chosen last
     bool listed = true;  // false: gone from the source's list, and kept for its connections only
   };
 

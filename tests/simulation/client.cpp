@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "protocol/messages.h"
 #include "protocol/secret.h"
@@ -389,6 +390,18 @@ bool SimulatedClient::matches_after_loss(const Frame& frame, const Frame& expect
   return frame.type == 't' && expected.type == 't';
 }
 
+/// In a batch without its Sync yet, the pooler tells at once what a server would tell with ReadyForQuery.
+bool SimulatedClient::is_undone_parameter(const Frame& frame) {
+  if (!lost_ || frame.type != 'S' || !expected_.empty()) return false;
+  const auto parameter = protocol::decode_parameter_status(frame.body);
+  std::string key(parameter->name);
+  std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string* value = model_->value(key);
+  if (value == nullptr || *value != parameter->value) return false;
+  model_->note_reported(std::string(parameter->name), std::string(parameter->value));
+  return true;
+}
+
 /// What was acknowledged has run, and what was committed has not been undone.
 void SimulatedClient::check_ledger(const Frame& frame) {
   if (!expected_.empty()) return;
@@ -430,6 +443,7 @@ void SimulatedClient::answer(const Frame& frame) {
     if (fatal && !expects) return connection_error(frame);
   }
   if (!expect_more() || !matches(frame, expected_.front())) {
+    if (is_undone_parameter(frame)) return;
     if (!expected_.empty() && matches_after_loss(frame, expected_.front())) return take_expected(frame);
     if (try_as_lost(frame)) return;
     if (!try_as_cancelled(frame) || !matches(frame, expected_.front())) {

@@ -56,6 +56,7 @@ class SimulatedClient final : public Peer {
   bool servers_may_be_lost() const;
   bool try_as_lost(const Frame& frame);
   bool matches_after_loss(const Frame& frame, const Frame& expected);
+  bool is_undone_parameter(const Frame& frame);
   void take_expected(const Frame& frame);
   void check_ledger(const Frame& frame);
   void connection_error(const Frame& frame);

@@ -319,6 +319,13 @@ void Cluster::poll() {
 void Cluster::deliver(Membership membership) {
   const int64_t now = world_.now_us();
   delivered_ = std::move(membership);
+  if (world_.verbose()) {
+    std::string list;
+    for (const auto& member : delivered_->members) {
+      list += " " + member.name + (member.role == MemberRole::primary ? "*" : "");
+    }
+    world_.note("cluster: the source tells of" + list);
+  }
   upstream_->on_membership(*delivered_, now, now + kWallClockOffsetUs);
   note_health();
 }
@@ -439,6 +446,7 @@ void Cluster::check_primary(const pool::UpstreamRow& row) {
 }
 
 void Cluster::check_waiting() {
+
   const Scenario& scenario = world_.scenario();
   const bool others_disturb = scenario.operations || scenario.refused_dials > 0 || scenario.failing_logins > 0;
   if (others_disturb || healthy_us() < kServedWithinUs) return;

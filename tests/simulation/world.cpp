@@ -228,6 +228,7 @@ bool World::run(uint64_t steps_max) {
 void World::dialled(std::shared_ptr<Connection> connection, const pool::HostAddress& address) {
   const int worker = connection->worker();
   ClusterMember* const member = cluster_ ? cluster_->member(address) : nullptr;
+  if (verbose_ && member != nullptr) note(fmt::format("{} is dialled", member->name));
   if (member != nullptr && member->cut) return;
   if (random_.chance(scenario_.refused_dials) || (member != nullptr && !member->up)) {
     after(random_.between(10, 3000), worker, [connection] {
