@@ -487,10 +487,7 @@ bool Pool::open_server() {
   const std::optional<HostAddress> host = choose_host();
   if (!host) return false;
   if (!take_slots()) {
-    if (upstream_) {
-      upstream_->tried(*host);
-      upstream_->closed(*host);
-    }
+    if (upstream_) upstream_->not_dialled(*host);
     return false;
   }
   logging_in_++;

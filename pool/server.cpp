@@ -20,7 +20,7 @@ namespace sqlstate = protocol::sqlstate;
 
 namespace {
 
-/// A login that finds out where the primary is must not wait for long for a host that is dead.
+/// A login that finds out where the primary is, or that it is lost, must not wait for long for a host that is dead.
 constexpr int64_t kSearchTimeoutUs = 5'000'000;
 
 }  // namespace
@@ -39,9 +39,7 @@ Server::Server(Pool& pool, std::shared_ptr<Upstream> upstream, const HostAddress
   connected_wall_us_ = worker.runtime().wall_clock_us();
   stream_ = worker.runtime().dial(host, worker.settings(), *this);
   int64_t timeout_us = worker.settings().server_connect_timeout_us;
-  if (upstream_ && upstream_->changing() && (timeout_us == 0 || timeout_us > kSearchTimeoutUs)) {
-    timeout_us = kSearchTimeoutUs;
-  }
+  if (upstream_ && (timeout_us == 0 || timeout_us > kSearchTimeoutUs)) timeout_us = kSearchTimeoutUs;
   if (timeout_us > 0) worker.timers().schedule(timer_, worker.now_us() + timeout_us);
 }
 
@@ -56,6 +54,13 @@ void Server::set_state(ServerState state) {
 // ----------------------------------------------------------------------------------------------------------
 
 void Server::on_connected() {
+  // Only a host that is dead takes so long to connect, and it may be that of the primary; a login is let take its time.
+  if (upstream_ && !upstream_->changing()) {
+    const int64_t timeout_us = pool_.worker().settings().server_connect_timeout_us;
+    TimerWheel& timers = pool_.worker().timers();
+    timers.cancel(timer_);
+    if (timeout_us > 0) timers.schedule(timer_, connected_at_us_ + timeout_us);
+  }
   login_->connected();
 }
 

@@ -288,6 +288,7 @@ Upstream::Choice Upstream::choose(TargetSessionAttrs wanted, int64_t lag_bytes_m
   if (state == nullptr) return {std::nullopt, next_try_us(now_us)};
   state->servers++;
   state->tries++;
+  state->turn_us = state->try_again_at_us;
   state->try_again_at_us = now_us + kTryAgainUs;
   return {state->member.address, 0};
 }
@@ -368,6 +369,16 @@ void Upstream::login_failed(const HostAddress& address, std::string_view why, in
     }
   }
   if (look_again) changed_(*this);
+}
+
+void Upstream::not_dialled(const HostAddress& address) {
+  const std::lock_guard lock(mutex_);
+  State* state = find(address);
+  if (state == nullptr) return;
+  state->tries--;
+  state->servers--;
+  // Or where slots are short, the same members would be passed over again and again.
+  state->try_again_at_us = state->turn_us;
 }
 
 void Upstream::tried(const HostAddress& address) {
@@ -481,6 +492,7 @@ UpstreamRow Upstream::row() const {
     member.member = state.member;
     if (state.said) member.said = state.said->in_recovery ? "standby" : "primary";
     member.servers = state.servers;
+    member.tries = state.tries;
     member.is_primary = confirmed_ && state.member.address == *primary_;
     row.members.push_back(std::move(member));
   }

@@ -51,6 +51,7 @@ struct MemberRow {
   Member member;
   std::string said;         ///< by the server itself at its last login: "primary", "standby"; empty: nothing yet
   int servers = 0;          ///< connections to it, logins included
+  int tries = 0;            ///< logins under way
   bool is_primary = false;  ///< clients who want a primary go there now
 };
 
@@ -122,6 +123,8 @@ class Upstream {
                         int64_t wall_us);
   /// A login did not come to its end, with a sign of change.
   void login_failed(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
+  /// Instead of tried() and closed(): it has not been dialled after all, and goes on to be the next.
+  void not_dialled(const HostAddress& address);
   /// The login of a chosen address has ended, well or not.
   void tried(const HostAddress& address);
   void closed(const HostAddress& address);
@@ -168,6 +171,7 @@ class Upstream {
     int servers = 0;
     int tries = 0;
     int64_t try_again_at_us = 0;
+    int64_t turn_us = 0;  // what that was when it was chosen last
     bool listed = true;  // false: gone from the source's list, and kept for its connections only
   };
 

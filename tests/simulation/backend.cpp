@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "protocol/messages.h"
 #include "protocol/secret.h"
@@ -27,9 +28,10 @@ std::string client_of(std::string_view id) {
   return std::string(id.substr(0, id.find('.')));
 }
 
-Backend::Backend(World& world, std::shared_ptr<Connection> connection)
-    : world_(world), connection_(std::move(connection)) {
+Backend::Backend(World& world, std::shared_ptr<Connection> connection, ClusterMember* member)
+    : world_(world), connection_(std::move(connection)), member_(member) {
   connection_->set_peer(this);
+  if (member_ != nullptr && member_->frozen) freeze();
 }
 
 void Backend::send(const std::string& bytes) {
@@ -55,6 +57,7 @@ void Backend::on_received(std::string_view bytes) {
       if (world_.verbose()) {
         world_.note(fmt::format("backend {} gets {} ({} bytes)", pid_, frame->type, frame->body.size()));
       }
+      if (answer_role_question(*frame)) continue;
       session_->feed(std::move(*frame));
     } else if (stage_ != Stage::closed) {
       password(*frame);
@@ -84,6 +87,9 @@ void Backend::first_packet() {
     default:
       return world_.fail("a server got a first packet that is none");
   }
+  if (member_ != nullptr && member_->starting) {
+    return refuse(sqlstate::kCannotConnectNow, "the database system is starting up");
+  }
   input_.bytes().erase(0, packet.bytes_consumed);
   database_ = packet.startup.database;
   user_ = packet.startup.user;
@@ -100,7 +106,7 @@ void Backend::first_packet() {
   }
   if (open > world_.scenario().server_slots) return refuse(sqlstate::kTooManyConnections, "too many clients already");
   const int64_t delay = world_.random().between(10, 5000);
-  world_.after(delay, World::kNobody, [this] {
+  later(delay, [this] {
     if (stage_ == Stage::first_packet) ask_for_password();
   });
 }
@@ -188,7 +194,8 @@ void Backend::greet() {
   protocol::append_authentication_ok(greeting);
   is_standby_ = world_.scenario().standbys && world_.random().chance(40);
   for (const auto& [name, value] : session_->reported()) {
-    protocol::append_parameter_status(greeting, name, is_standby_ && name == "in_hot_standby" ? "on" : value);
+    if (name == "in_hot_standby" && !world_.scenario().reports_hot_standby) continue;
+    protocol::append_parameter_status(greeting, name, in_recovery() && name == "in_hot_standby" ? "on" : value);
   }
   session_->mark_all_reported();
   protocol::append_backend_key_data(greeting, pid_, secret_);
@@ -203,11 +210,11 @@ void Backend::greet() {
 // ---- Work ----------------------------------------------------------------------------------------------------------
 
 void Backend::advance() {
-  while (stage_ == Stage::ready && !busy_ && !silent_ && session_->has_work()) {
+  while (stage_ == Stage::ready && !busy_ && !silent_ && !frozen_ && session_->has_work()) {
     if (connection_->unsent_by_peer() > kOutputBytesMax) return;  // goes on when it has been taken
     if (session_->executes_next() && world_.random().chance(world_.scenario().slow_queries)) {
       busy_ = true;
-      world_.after(world_.random().between(10, world_.random().chance(10) ? 50'000 : 2000), World::kNobody, [this] {
+      later(world_.random().between(10, world_.random().chance(10) ? 50'000 : 2000), [this] {
         if (!busy_) return;
         busy_ = false;
         if (stage_ != Stage::ready) return;
@@ -227,7 +234,10 @@ void Backend::run_step() {
   if (cancelled) check_cancel(id);
   // Terminated at its work, which is undone.
   if (!cancelled && session_->next_word() == "die" && world_.random().chance(80)) return die();
-  if (is_standby_ && !cancelled && session_->in_query() && session_->next_word() == "notice") {
+  const std::string word = session_->next_word();
+  const bool writes = member_ != nullptr ? word == "notice" || word == "notify" || word == "copyin"
+                                         : session_->in_query() && word == "notice";
+  if (in_recovery() && !cancelled && writes) {
     session_->refuse_to_write(output_);
     return send(std::exchange(output_, {}));
   }
@@ -252,7 +262,7 @@ void Backend::check_owner(const std::string& id) {
 }
 
 void Backend::cancel() {
-  if (stage_ != Stage::ready || silent_) return;
+  if (stage_ != Stage::ready || silent_ || frozen_) return;
   if (busy_) {
     cancel_pending_ = true;
     // Long ones end at once.
@@ -278,7 +288,7 @@ void Backend::check_cancel(const std::string& id) {
   if (name.empty()) return;
   SimulatedClient* client = world_.client(static_cast<size_t>(std::atoi(name.c_str() + 1)));
   if (client != nullptr && !client->has_asked_to_cancel() && !client->gone() &&
-      !world_.scenario().connections_may_end() && !world_.scenario().server_faults) {
+      !world_.scenario().connections_may_end() && !world_.scenario().servers_are_lost()) {
     world_.fail(fmt::format("a cancel request hits {}, which has not asked for it", id));
   }
 }
@@ -307,10 +317,71 @@ void Backend::die() {
 }
 
 void Backend::send_notice_if_idle() {
+  if (frozen_) return;
   if (stage_ != Stage::ready || busy_ || session_->has_work() || !output_.empty()) return;
   std::string notice;
   protocol::append_notice_response(notice, protocol::severity::kNotice, "00000", "async");
   send(notice);
+}
+
+// ---- In a cluster --------------------------------------------------------------------------------------------------
+
+void Backend::later(int64_t delay_us, std::function<void()> what) {
+  world_.after(delay_us, World::kNobody, [this, what = std::move(what)] {
+    if (frozen_) {
+      when_thawed_.push_back(what);
+    } else {
+      what();
+    }
+  });
+}
+
+void Backend::freeze() {
+  frozen_ = true;
+  connection_->set_peer_reads(false);
+}
+
+void Backend::thaw() {
+  if (!std::exchange(frozen_, false)) return;
+  connection_->set_peer_reads(true);
+  for (const auto& what : std::exchange(when_thawed_, {})) what();
+  advance();
+}
+
+void Backend::shut_down() {
+  if (stage_ == Stage::closed) return;
+  if (session_ && session_->status() != 'I') world_.rolled_back(uncommitted_);
+  std::string last = std::exchange(output_, {});
+  protocol::append_error_response(last, protocol::severity::kFatal, sqlstate::kAdminShutdown,
+                                  "terminating connection due to administrator command");
+  send(last);
+  close(false);
+}
+
+void Backend::crash() {
+  if (stage_ == Stage::closed) return;
+  if (session_ && session_->status() != 'I') world_.rolled_back(uncommitted_);
+  close(world_.random().chance(50));
+}
+
+/// Whether it was one: only the pooler's own words are, see pool/role_question.h.
+bool Backend::answer_role_question(const Frame& frame) {
+  if (frame.type != 'Q' || frame.body.rfind("SELECT pg_catalog.pg_is_in_recovery();", 0) != 0) return false;
+  const bool primary = !in_recovery();
+  const uint32_t timeline = member_ != nullptr ? member_->timeline : 1;
+  if (member_ != nullptr && primary) member_->said_timeline = std::max(member_->said_timeline, timeline);
+  const std::string file = fmt::format("{:08X}0000000000000003", timeline);
+  const protocol::ColumnDescription column{"answer"};
+  std::string answer;
+  for (const std::optional<std::string_view> value : {std::optional<std::string_view>(primary ? "f" : "t"),
+                                                      primary ? std::optional<std::string_view>(file) : std::nullopt}) {
+    protocol::append_row_description(answer, {&column, 1});
+    protocol::append_data_row(answer, {&value, 1});
+    protocol::append_command_complete(answer, "SELECT 1");
+  }
+  protocol::append_ready_for_query(answer, 'I');
+  send(answer);
+  return true;
 }
 
 }  // namespace bezel::simulation

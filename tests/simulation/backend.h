@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "protocol/scram.h"
+#include "tests/simulation/cluster.h"
 #include "tests/simulation/connection.h"
 #include "tests/simulation/frames.h"
 #include "tests/simulation/session.h"
@@ -19,7 +21,8 @@ class World;
 /// One connection at a simulated PostgreSQL: login, then a Session whose work takes time, or a cancel request.
 class Backend final : public Peer {
  public:
-  Backend(World& world, std::shared_ptr<Connection> connection);
+  /// `member`: of the cluster; nullptr: there is none.
+  Backend(World& world, std::shared_ptr<Connection> connection, ClusterMember* member);
 
   void on_received(std::string_view bytes) override;
   void on_end() override;
@@ -42,6 +45,17 @@ class Backend final : public Peer {
   void fall_silent() { silent_ = true; }
   void send_notice_if_idle();
 
+  // ---- For the cluster ----
+
+  const ClusterMember* member() const { return member_; }
+  /// Its server is being stopped, and it says so.
+  void shut_down();
+  /// It ends without a word.
+  void crash();
+  void set_cut(bool cut) { connection_->set_cut(cut); }
+  void freeze();
+  void thaw();
+
  private:
   enum class Stage { first_packet, password, sasl_initial, sasl_response, ready, closed };
 
@@ -53,6 +67,10 @@ class Backend final : public Peer {
   void greet();
   void refuse(std::string_view state, std::string_view message);
   void close(bool reset);
+  /// In a while, but not while it is frozen.
+  void later(int64_t delay_us, std::function<void()> what);
+  bool in_recovery() const { return member_ != nullptr ? member_->in_recovery : is_standby_; }
+  bool answer_role_question(const Frame& frame);
   void advance();
   void run_step();
   void check_owner(const std::string& id);
@@ -61,6 +79,9 @@ class Backend final : public Peer {
 
   World& world_;
   std::shared_ptr<Connection> connection_;
+  ClusterMember* const member_;
+  bool frozen_ = false;
+  std::vector<std::function<void()>> when_thawed_;
   Stage stage_ = Stage::first_packet;
   FrameCutter input_;
   std::string database_, user_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "protocol/messages.h"
 #include "protocol/secret.h"
@@ -240,7 +241,7 @@ void SimulatedClient::check_greeting() {
   model_->mark_all_reported();
   for (const auto& parameter : model_->reported()) {
     if (greeted_with_.contains(parameter)) continue;
-    if (parameter.first == "in_hot_standby" && world_.scenario().standbys) continue;
+    if (parameter.first == "in_hot_standby" && (world_.scenario().standbys || world_.cluster() != nullptr)) continue;
     return world_.fail(fmt::format("{} was not greeted with {}={}", name(), parameter.first, parameter.second));
   }
   stage_ = Stage::running;
@@ -324,7 +325,9 @@ bool SimulatedClient::try_as_cancelled(const Frame& frame) {
 bool SimulatedClient::servers_may_be_lost() const {
   const Scenario& scenario = world_.scenario();
   if (scenario.standbys) return true;
-  return (scenario.server_faults || scenario.half_dead) &&
+  // A standby refuses some things; that is no loss, but the client's model takes it for one.
+  if (scenario.cluster && !wants_primary()) return true;
+  return (scenario.servers_are_lost() || scenario.half_dead) &&
          scenario.mode_of(database_, user_) != pool::PoolMode::session;
 }
 
@@ -334,9 +337,10 @@ bool SimulatedClient::try_as_lost(const Frame& frame) {
   const auto fields = protocol::decode_error_fields(frame.body);
   if (!fields || fields->severity != protocol::severity::kError) return false;
   const bool doubt = fields->sqlstate == sqlstate::kTransactionResolutionUnknown;
-  const bool lost = fields->sqlstate == sqlstate::kAdminShutdown || fields->sqlstate == sqlstate::kCrashShutdown ||
-                    fields->sqlstate == sqlstate::kConnectionFailure ||
-                    fields->sqlstate == sqlstate::kReadOnlySqlTransaction;
+  const bool lost =
+      fields->sqlstate == sqlstate::kAdminShutdown || fields->sqlstate == sqlstate::kCrashShutdown ||
+      fields->sqlstate == sqlstate::kConnectionFailure ||
+      (fields->sqlstate == sqlstate::kReadOnlySqlTransaction && !(world_.cluster() != nullptr && wants_primary()));
   const bool aborted = fields->sqlstate == sqlstate::kInFailedSqlTransaction;
   if (!doubt && !lost && !aborted) return false;
   if (!expected_.empty() && model_before_) {
@@ -386,12 +390,25 @@ bool SimulatedClient::matches_after_loss(const Frame& frame, const Frame& expect
   return frame.type == 't' && expected.type == 't';
 }
 
+/// In a batch without its Sync yet, the pooler tells at once what a server would tell with ReadyForQuery.
+bool SimulatedClient::is_undone_parameter(const Frame& frame) {
+  if (!lost_ || frame.type != 'S' || !expected_.empty()) return false;
+  const auto parameter = protocol::decode_parameter_status(frame.body);
+  std::string key(parameter->name);
+  std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string* value = model_->value(key);
+  if (value == nullptr || *value != parameter->value) return false;
+  model_->note_reported(std::string(parameter->name), std::string(parameter->value));
+  return true;
+}
+
 /// What was acknowledged has run, and what was committed has not been undone.
 void SimulatedClient::check_ledger(const Frame& frame) {
   if (!expected_.empty()) return;
   for (const std::string& id : std::exchange(ids_of_step_, {})) {
     if (id.find('.') == std::string::npos || id.substr(0, id.find('.')) != name()) continue;
     if (!world_.was_executed(id)) world_.fail(fmt::format("{} was acknowledged and has not run", id));
+    if (Cluster* cluster = world_.cluster()) cluster->acknowledged(id);
     if (model_->status() != 'I') ids_of_transaction_.push_back(id);
   }
   if (frame.type == 'C' && std::string_view(frame.body.c_str()) == "COMMIT") {
@@ -426,6 +443,7 @@ void SimulatedClient::answer(const Frame& frame) {
     if (fatal && !expects) return connection_error(frame);
   }
   if (!expect_more() || !matches(frame, expected_.front())) {
+    if (is_undone_parameter(frame)) return;
     if (!expected_.empty() && matches_after_loss(frame, expected_.front())) return take_expected(frame);
     if (try_as_lost(frame)) return;
     if (!try_as_cancelled(frame) || !matches(frame, expected_.front())) {
@@ -443,7 +461,13 @@ void SimulatedClient::connection_error(const Frame& frame) {
   if (!fields) return world_.fail(name() + " got an unreadable error");
   if (world_.verbose()) world_.note(fmt::format("{} is told: {}", name(), fields->message));
   if (must_be_refused_ || world_.scenario().connections_may_end()) return;
-  if (world_.scenario().server_faults && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session) return;
+  if (world_.scenario().servers_are_lost() && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session) {
+    return;
+  }
+  if (fields->message == "query_wait_timeout" && world_.cluster() != nullptr &&
+      !world_.cluster()->has_to_serve(*this)) {
+    return;
+  }
   const pool::Settings& settings = *world_.scenario().settings;
   const bool crowded = stage_ == Stage::login && fields->sqlstate == sqlstate::kTooManyConnections &&
                        fields->message.substr(0, 19) == "no more connections";
@@ -462,8 +486,8 @@ void SimulatedClient::on_end() {
   if (stage_ == Stage::done) return;
   const bool announced = error_seen_ || (model_ && model_->ended());
   const bool in_session =
-      world_.scenario().server_faults && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session;
-  const bool in_message = world_.scenario().server_faults && !input_.bytes().empty();
+      world_.scenario().servers_are_lost() && world_.scenario().mode_of(database_, user_) == pool::PoolMode::session;
+  const bool in_message = world_.scenario().servers_are_lost() && !input_.bytes().empty();
   const bool may_end =
       announced || world_.scenario().connections_may_end() || must_be_refused_ || in_session || in_message;
   if (!may_end) world_.fail(name() + ": the connection was closed without a word");
@@ -489,7 +513,11 @@ void SimulatedClient::act_later() {
   if (act_scheduled_) return;
   act_scheduled_ = true;
   Random& random = world_.random();
-  world_.after(random.chance(80) ? random.between(0, 200) : random.between(0, 20'000), World::kNobody, [this] {
+  const bool rests = world_.cluster() != nullptr && random.chance(5);
+  const int64_t pause_us = rests               ? random.between(0, 500'000)
+                           : random.chance(80) ? random.between(0, 200)
+                                               : random.between(0, 20'000);
+  world_.after(pause_us, World::kNobody, [this] {
     act_scheduled_ = false;
     if (stage_ == Stage::running && !error_seen_) act();
   });
@@ -558,6 +586,10 @@ void SimulatedClient::send(const std::string& messages) {
 void SimulatedClient::feed_model(const std::string& messages) {
   sent_.append(messages);
   while (auto frame = sent_.next()) model_->feed(std::move(*frame));
+}
+
+bool SimulatedClient::wants_primary() const {
+  return pool::wants_primary(world_.scenario().target_of(database_));
 }
 
 bool SimulatedClient::transactions_allowed() const {

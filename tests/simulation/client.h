@@ -27,6 +27,8 @@ class SimulatedClient final : public Peer {
   void on_received(std::string_view bytes) override;
   void on_end() override;
 
+  /// Whether its database leads to primaries only.
+  bool wants_primary() const;
   bool done() const { return stage_ == Stage::done; }
   /// It has left, or its end has been announced to it.
   bool gone() const { return stage_ == Stage::done; }
@@ -54,6 +56,7 @@ class SimulatedClient final : public Peer {
   bool servers_may_be_lost() const;
   bool try_as_lost(const Frame& frame);
   bool matches_after_loss(const Frame& frame, const Frame& expected);
+  bool is_undone_parameter(const Frame& frame);
   void take_expected(const Frame& frame);
   void check_ledger(const Frame& frame);
   void connection_error(const Frame& frame);

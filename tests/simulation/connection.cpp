@@ -53,9 +53,15 @@ void Connection::set_peer_reads(bool reads) {
   if (reads) schedule_to_peer();
 }
 
+void Connection::set_cut(bool cut) {
+  cut_ = cut;
+  schedule_to_pooler();
+  schedule_to_peer();
+}
+
 void Connection::schedule_to_pooler() {
   const bool something = !to_pooler_.empty() || (peer_closed_ && !end_told_);
-  if (to_pooler_scheduled_ || released_ || !something || stream_ == nullptr) return;
+  if (to_pooler_scheduled_ || released_ || cut_ || !something || stream_ == nullptr) return;
   if (!stream_->reading() && !reset_) return;
   to_pooler_scheduled_ = true;
   world_.after(delay_us(), worker_, [self = shared_from_this()] { self->deliver_to_pooler(); });
@@ -63,6 +69,7 @@ void Connection::schedule_to_pooler() {
 
 void Connection::deliver_to_pooler() {
   to_pooler_scheduled_ = false;
+  if (cut_) return;
   // A stream that was released in this very turn gets no events any more.
   if (stream_ == nullptr || stream_->released() || (!stream_->reading() && !reset_)) return;
   if (to_pooler_.empty()) {
@@ -129,7 +136,7 @@ void Connection::release(std::string rest) {
 }
 
 void Connection::schedule_to_peer() {
-  if (to_peer_scheduled_ || peer_ == nullptr || !peer_reads_) return;
+  if (to_peer_scheduled_ || peer_ == nullptr || !peer_reads_ || cut_) return;
   if (to_peer_.empty() && !released_ && (stream_ == nullptr || stream_->unsent_bytes() == 0)) return;
   to_peer_scheduled_ = true;
   world_.after(delay_us(), World::kNobody, [self = shared_from_this()] { self->deliver_to_peer(); });
@@ -137,7 +144,7 @@ void Connection::schedule_to_peer() {
 
 void Connection::deliver_to_peer() {
   to_peer_scheduled_ = false;
-  if (peer_ == nullptr || !peer_reads_) return;
+  if (peer_ == nullptr || !peer_reads_ || cut_) return;
   if (!to_peer_.empty()) {
     size_t size = to_peer_.size();
     if (bytewise_) {

@@ -43,6 +43,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void set_bytewise(bool bytewise) { bytewise_ = bytewise; }
   /// How many bytes the network takes from the pooler before the peer has read some.
   void set_window(size_t bytes) { window_ = bytes; }
+  /// The network between the two swallows everything, until it does not any more.
+  void set_cut(bool cut);
+  /// Something that the pooler has sent is not acknowledged.
+  bool owes_acknowledgements() const { return cut_ && !to_peer_.empty(); }
   bool pooler_gone() const { return released_; }
 
   // ---- For the pooler's end ----
@@ -80,6 +84,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool peer_reads_ = true;
   bool released_ = false;
   bool bytewise_ = false;
+  bool cut_ = false;
   size_t window_ = 64 * 1024;
 };
 
@@ -104,7 +109,7 @@ class Stream final : public pool::ByteStream {
   void write_copy(std::string_view bytes) override;
   size_t unsent_bytes() const override;
   uint64_t taken_bytes() const override { return taken_bytes_; }
-  bool peer_owes_acknowledgements() const override { return false; }
+  bool peer_owes_acknowledgements() const override { return connection_->owes_acknowledgements(); }
   void drop_unsent() override;
   void pause_reading() override { reading_ = false; }
   void resume_reading() override;

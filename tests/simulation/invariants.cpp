@@ -21,6 +21,9 @@ namespace {
 /// Bytes that a connection may have in its buffers: what congestion allows, and what one turn may bring on top.
 constexpr uint64_t kBufferBytesMax = 256 * 1024;
 
+/// A search for the primary waits so long for a host that does not answer.
+constexpr int64_t kSearchUs = 6'000'000;
+
 template <typename Visit>
 void each_server(Pool& pool, Visit visit) {
   for (Server* server = pool.first_server(); server != nullptr; server = Pool::ServerList::next(*server))
@@ -55,6 +58,7 @@ void Invariants::check(int worker) {
     seen.servers = pool.server_count();
   });
   check_limits();
+  if (Cluster* cluster = world_.cluster()) cluster->check();
   if (world_.steps() % 16 == 0) check_memory(worker);
 }
 
@@ -120,11 +124,15 @@ void Invariants::check_queue(Pool& pool, Seen& seen) {
 /// Who waits for a server that may be opened, gets it opened soon.
 void Invariants::check_launched(Pool& pool, Seen& seen) {
   const pool::PoolLimits& limits = pool.limits();
+  // While its primary is looked for, and for a while after it, a pool waits for what others find out.
+  const Cluster* cluster = world_.cluster();
+  const bool searching = cluster != nullptr && (cluster->healthy_us() < kSearchUs ||
+                                                !pool::wants_primary(pool.database().target_session_attrs));
   const bool coming = count_servers(pool, ServerState::login) + count_servers(pool, ServerState::own_query) +
                           count_servers(pool, ServerState::being_canceled) >
                       0;
   const auto room = [](const pool::SlotCount& slots, int limit) { return limit <= 0 || slots.taken() < limit; };
-  const bool wants = !pool.waiting().empty() && !pool.database_share().paused.load() && !coming &&
+  const bool wants = !searching && !pool.waiting().empty() && !pool.database_share().paused.load() && !coming &&
                      pool.server_count() < static_cast<size_t>(limits.pool_size) &&
                      room(pool.database_share().servers, limits.max_db_connections) &&
                      room(pool.user_share().servers, limits.max_user_connections);
@@ -136,7 +144,8 @@ void Invariants::check_launched(Pool& pool, Seen& seen) {
   const Scenario& scenario = world_.scenario();
   const bool logins_fail = scenario.refused_dials > 0 || scenario.failing_logins > 0 || scenario.server_slots < 1000 ||
                            scenario.server_faults || scenario.half_dead || scenario.timeouts;
-  const int64_t patience_us = 30'000 + (logins_fail ? scenario.settings->server_login_retry_us : 0);
+  const int64_t patience_us =
+      (cluster != nullptr ? 300'000 : 30'000) + (logins_fail ? scenario.settings->server_login_retry_us : 0);
   if (world_.now_us() - seen.wants_since_us > patience_us) {
     world_.fail(
         fmt::format("pool {}/{}: clients wait, and no server is being opened", pool.database_name(), pool.user_name()));

@@ -75,7 +75,8 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "usage: simulation [--seed N [--steps M] | --seeds N [--from N]] [-v]\n");
     return 2;
   }
-  uint64_t steps = 0, answers = 0, messages = 0, cancels = 0, logins = 0, losses = 0, replays = 0;
+  uint64_t steps = 0, answers = 0, messages = 0, cancels = 0, logins = 0, losses = 0, replays = 0, promotions = 0,
+           clusters = 0;
   for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
     auto world = std::make_unique<World>(seed, options.verbose);
     const bool good = world->run(options.steps);
@@ -92,11 +93,15 @@ int main(int argc, char** argv) {
     cancels += world->cancels_hit;
     logins += world->logins;
     losses += world->losses_seen;
+    if (const auto* cluster = world->cluster()) {
+      clusters++;
+      promotions += cluster->promotions();
+    }
     for (const auto& [name, totals] : world->shared().statistics.totals()) replays += totals.replayed;
   }
   fmt::print(
       "{} seeds: {} steps, {} logins, {} messages and {} batches checked, {} queries cancelled, {} requests lost with "
-      "their servers, {} replayed\n",
-      options.seeds, steps, logins, messages, answers, cancels, losses, replays);
+      "their servers, {} replayed, {} promotions in {} clusters\n",
+      options.seeds, steps, logins, messages, answers, cancels, losses, replays, promotions, clusters);
   return 0;
 }

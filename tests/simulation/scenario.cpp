@@ -27,7 +27,9 @@ Scenario::Scenario(Random& random) : settings(std::make_shared<pool::Settings>()
   choose_authentication(random);
   choose_databases(random);
   choose_limits(random);
+  if (random.chance(35)) cluster.emplace();
   choose_misfortunes(random);
+  if (cluster) choose_cluster(random);
 }
 
 void Scenario::choose_authentication(Random& random) {
@@ -135,18 +137,18 @@ void Scenario::choose_misfortunes(Random& random) {
   slow_queries = static_cast<int>(random.chance(50) ? 10 : random.between(0, 90));
   big_results = random.chance(30) ? 15 : 1;
   server_faults = random.chance(25);
-  standbys = random.chance(15);
+  standbys = random.chance(15) && !cluster;
   if (standbys) {
     for (auto& [name, entry] : settings->databases) entry.target_session_attrs = pool::TargetSessionAttrs::primary;
   }
-  half_dead = random.chance(8);
+  half_dead = random.chance(8) && !cluster;
   async_notices = random.chance(30);
   client_faults = random.chance(50);
   cancels = random.chance(50);
   operations = random.chance(25);
   reloads = random.chance(15);
   odd_clients = random.chance(25);
-  timeouts = random.chance(15);
+  timeouts = random.chance(15) && !cluster;
   if (!timeouts) return;
   if (random.chance(40)) settings->query_wait_timeout_us = random.between(1, 100) * kMillisecond;
   if (random.chance(40)) settings->query_wait_notify_us = random.between(1, 50) * kMillisecond;
@@ -157,6 +159,38 @@ void Scenario::choose_misfortunes(Random& random) {
   if (random.chance(30)) settings->server_connect_timeout_us = random.between(5, 100) * kMillisecond;
   if (random.chance(20)) settings->client_login_timeout_us = random.between(5, 100) * kMillisecond;
   if (random.chance(30)) settings->cancel_wait_timeout_us = random.between(1, 20) * kMillisecond;
+}
+
+void Scenario::choose_cluster(Random& random) {
+  using pool::TargetSessionAttrs;
+  static constexpr pool::UpstreamSource kSources[] = {pool::UpstreamSource::fixed, pool::UpstreamSource::dns,
+                                                      pool::UpstreamSource::patroni, pool::UpstreamSource::patroni};
+  cluster->source = kSources[random.below(4)];
+  for (int64_t i = random.between(2, 4); i > 0; i--) cluster->hosts.push_back({fmt::format("m{}", i), 5432});
+  reports_hot_standby = random.chance(80);
+  source_tells_timelines = random.chance(70);
+  source_falls_silent = random.chance(30);
+  bool first = true;
+  for (auto& [name, entry] : settings->databases) {
+    entry.upstream = cluster;
+    entry.target_session_attrs = first || random.chance(50) ? TargetSessionAttrs::primary
+                                 : random.chance(50)        ? TargetSessionAttrs::standby
+                                                            : TargetSessionAttrs::prefer_standby;
+    first = false;
+  }
+  actions = static_cast<int>(random.between(3, 20));
+  settings->failover_grace_us = random.between(1, 2000) * kMillisecond;
+  // Misfortunes that the cluster has of its own.
+
+  server_slots = 1000;
+  if (random.chance(70)) refused_dials = failing_logins = 0;
+  if (random.chance(70)) operations = reloads = false;
+}
+
+pool::TargetSessionAttrs Scenario::target_of(const std::string& database) const {
+  auto entry = settings->databases.find(database);
+  if (entry == settings->databases.end()) entry = settings->databases.find("*");
+  return entry == settings->databases.end() ? pool::TargetSessionAttrs::any : entry->second.target_session_attrs;
 }
 
 PoolMode Scenario::mode_of(const std::string& database, const std::string& user) const {

@@ -40,6 +40,11 @@ struct Scenario {
 
   bool server_faults = false;  ///< servers die
   bool standbys = false;       ///< some servers are standbys, and refuse to write where primaries are wanted
+  /// Databases lead to a cluster of these members, and not to plain hosts.
+  std::optional<pool::UpstreamSettings> cluster;
+  bool reports_hot_standby = true;     ///< as PostgreSQL 14 and later
+  bool source_tells_timelines = true;  ///< where it tells roles
+  bool source_falls_silent = false;
   bool half_dead = false;      ///< servers fall silent
   bool async_notices = false;  ///< servers send notices out of the blue
   bool client_faults = false;  ///< clients vanish
@@ -54,6 +59,9 @@ struct Scenario {
     return half_dead || operations || reloads || timeouts || refused_dials > 0 || failing_logins > 0 ||
            server_slots < 1000;
   }
+  /// Whether servers are lost while clients have them.
+  bool servers_are_lost() const { return server_faults || cluster; }
+  pool::TargetSessionAttrs target_of(const std::string& database) const;
   pool::PoolMode mode_of(const std::string& database, const std::string& user) const;
 
  private:
@@ -61,6 +69,7 @@ struct Scenario {
   void choose_databases(Random& random);
   void choose_limits(Random& random);
   void choose_misfortunes(Random& random);
+  void choose_cluster(Random& random);
 };
 
 /// Other limits in the same settings, as a reload brings them.

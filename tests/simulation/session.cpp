@@ -323,6 +323,7 @@ std::string Session::next_id() const {
 }
 
 void Session::refuse_to_write(std::string& out) {
+  if (!in_query_) input_.pop_front();
   fail(out, sqlstate::kReadOnlySqlTransaction, "cannot execute it in a read-only transaction");
 }
 

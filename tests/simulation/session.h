@@ -48,7 +48,7 @@ class Session {
   std::string next_id() const;
   /// Does the next thing; `cancelled`: a cancel request hits it.
   void step(std::string& out, bool cancelled = false);
-  /// Instead of the next step: a standby refuses it. REQUIRES: executes_next(), of a Query.
+  /// Instead of the next step: a standby refuses it. REQUIRES: executes_next().
   void refuse_to_write(std::string& out);
   bool in_query() const { return in_query_; }
   /// The first word of what the next step executes.

@@ -33,7 +33,7 @@ int64_t SimulatedRuntime::now_us() const {
 }
 
 int64_t SimulatedRuntime::wall_clock_us() const {
-  return world_.now_us() + 1'700'000'000'000'000;
+  return world_.now_us() + kWallClockOffsetUs;
 }
 
 pool::StreamPtr SimulatedRuntime::dial(const pool::HostAddress& address, const pool::Settings&,
@@ -94,6 +94,7 @@ World::World(uint64_t seed, bool verbose)
     end_turn(i);
   }
   fleet_ = std::make_unique<pool::WorkerFleet>(shared_, scenario_.settings);
+  if (scenario_.cluster) cluster_ = std::make_unique<Cluster>(*this);
 }
 
 World::~World() {
@@ -224,18 +225,23 @@ bool World::run(uint64_t steps_max) {
 
 // ---- Servers -------------------------------------------------------------------------------------------------------
 
-void World::dialled(std::shared_ptr<Connection> connection, const pool::HostAddress&) {
+void World::dialled(std::shared_ptr<Connection> connection, const pool::HostAddress& address) {
   const int worker = connection->worker();
-  if (random_.chance(scenario_.refused_dials)) {
+  ClusterMember* const member = cluster_ ? cluster_->member(address) : nullptr;
+  if (verbose_ && member != nullptr) note(fmt::format("{} is dialled", member->name));
+  if (member != nullptr && member->cut) return;
+  if (random_.chance(scenario_.refused_dials) || (member != nullptr && !member->up)) {
     after(random_.between(10, 3000), worker, [connection] {
       if (connection->stream() != nullptr) connection->stream()->closed("Connection refused");
     });
     return;
   }
   if (scenario_.half_dead && random_.chance(5)) return;  // the host does not answer
-  after(random_.between(10, 3000), worker, [this, connection] {
+  after(random_.between(10, 3000), worker, [this, connection, member] {
     if (connection->stream() == nullptr || connection->stream()->released()) return;
-    backends_.push_back(std::make_unique<Backend>(*this, connection));
+    if (member != nullptr && member->cut) return;
+    if (member != nullptr && !member->up) return connection->stream()->closed("Connection refused");
+    backends_.push_back(std::make_unique<Backend>(*this, connection, member));
     connection->stream()->connected();
   });
 }
@@ -250,6 +256,10 @@ Backend* World::backend_of(int32_t pid, std::string_view secret) {
 void World::executed(const std::string& id, Backend& backend) {
   if (client_of(id).empty()) return;
   if (verbose_) note(fmt::format("backend {} executes {}", backend.pid(), id));
+  if (cluster_ && backend.member() != nullptr) {
+    SimulatedClient* client = this->client(static_cast<size_t>(std::atoi(id.c_str() + 1)));
+    cluster_->executed(id, *backend.member(), client != nullptr && client->wants_primary());
+  }
   if (++executed_[id] > 1) fail(fmt::format("{} was executed twice", id));
 }
 
@@ -276,6 +286,7 @@ void World::plan() {
   }
   plan_faults();
   plan_operations();
+  if (cluster_) cluster_->start();
 }
 
 void World::plan_faults() {
@@ -339,6 +350,8 @@ void World::operate_randomly() {
     request.client_id = random_.pick(ids);
   }
   if (verbose_) note(fmt::format("operation {} on \"{}\"", static_cast<int>(request.operation), request.database));
+  // That would let the upstream forget what it has seen.
+  if (cluster_ && request.operation == Operation::reconnect) return;
   fleet_->operate(current_worker_, request, [](const std::string&) {});
   const bool lasts = request.operation == Operation::pause || request.operation == Operation::kill ||
                      request.operation == Operation::suspend || request.operation == Operation::disable;

@@ -14,6 +14,7 @@
 #include "pool/runtime.h"
 #include "pool/worker.h"
 #include "pool/worker_fleet.h"
+#include "tests/simulation/cluster.h"
 #include "tests/simulation/connection.h"
 #include "tests/simulation/invariants.h"
 #include "tests/simulation/random.h"
@@ -24,6 +25,9 @@ namespace bezel::simulation {
 class Backend;
 class SimulatedClient;
 class World;
+
+/// Between the simulation's clock and the one for people.
+constexpr int64_t kWallClockOffsetUs = 1'700'000'000'000'000;
 
 /// The outside world of one worker.
 class SimulatedRuntime final : public pool::Runtime {
@@ -96,6 +100,8 @@ class World {
   void dialled(std::shared_ptr<Connection> connection, const pool::HostAddress& address);
   Backend* backend_of(int32_t pid, std::string_view secret);
   std::vector<std::unique_ptr<Backend>>& backends() { return backends_; }
+  /// Nullptr: the servers are no cluster.
+  Cluster* cluster() { return cluster_.get(); }
   SimulatedClient* client(size_t index);
   std::vector<std::unique_ptr<SimulatedClient>>& clients() { return clients_; }
   /// A new connection of a client, at some worker.
@@ -155,6 +161,7 @@ class World {
   std::vector<std::unique_ptr<SimulatedRuntime>> runtimes_;
   std::vector<std::unique_ptr<pool::Worker>> workers_;
   std::unique_ptr<pool::WorkerFleet> fleet_;
+  std::unique_ptr<Cluster> cluster_;
   Invariants invariants_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<std::unique_ptr<SimulatedClient>> clients_;

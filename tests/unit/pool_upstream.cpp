@@ -355,3 +355,15 @@ TEST_CASE("upstream: members that left keep no place but for their connections")
   cluster.list({kC});
   CHECK(cluster.upstream.row().members.size() == 1);
 }
+
+TEST_CASE("upstream: a member that was chosen and not dialled is the next one still") {
+  Fixture f;
+  f.list({kA, kB});
+  REQUIRE(f.choose() == kA);
+  f.upstream.not_dialled(kA);
+  CHECK(f.choose() == kA);
+  CHECK(f.choose() == kB);
+  CHECK_FALSE(f.choose());
+  CHECK(f.upstream.row().members[0].servers == 1);
+  CHECK(f.upstream.row().members[0].tries == 1);
+}

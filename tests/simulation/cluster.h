@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pool/upstream.h"
+
+namespace bezel::simulation {
+
+class SimulatedClient;
+class World;
+
+/// One PostgreSQL server of a simulated cluster.
+struct ClusterMember {
+  std::string name;
+  pool::HostAddress address;
+  bool up = true;           ///< else dials are refused
+  bool starting = false;    ///< logins are refused with 57P03
+  bool cut = false;         ///< the network to it swallows everything
+  bool frozen = false;      ///< its host answers, and none of its processes
+  bool in_recovery = true;  ///< a standby
+  uint32_t timeline = 1;
+  uint32_t said_timeline = 0;  ///< the highest on which it has said that it is the primary
+
+  bool serves() const { return up && !starting && !cut && !frozen; }
+};
+
+/// A cluster that changes its primary in every way that clusters do, the source that tells the pooler of it, early,
+/// late or not at all, and what must hold of the Upstream in between.
+class Cluster {
+ public:
+  explicit Cluster(World& world);
+
+  void start();
+  ClusterMember* member(const pool::HostAddress& address);
+  /// For how long there has been a primary that serves and that the source, if it names any, has named; and where it
+  /// names none, nothing else that seems to live and does not.
+  int64_t healthy_us() const;
+
+  /// Whether somebody who wants a primary must have had one within query_wait_timeout.
+  bool has_to_serve(const SimulatedClient& client) const;
+
+  /// A statement of a client has been executed; `for_primary`: its database wants one.
+  void executed(const std::string& id, const ClusterMember& member, bool for_primary);
+  /// And the client has been told so.
+  void acknowledged(const std::string& id);
+  /// After each turn of a worker.
+  void check();
+
+  size_t promotions() const { return promotions_; }
+
+ private:
+  struct Execution {
+    uint32_t timeline;
+    int64_t at_us;
+  };
+
+  // What happens to the members.
+  void plan_events();
+  void happens();
+  void lose_primary_somehow(size_t index);
+  void control();
+  void elect();
+  void finish_promotion(size_t index);
+  void demote(size_t index);
+  void stop(size_t index, bool orderly);
+  void start_again(size_t index, bool as_before);
+  void cut(size_t index, int64_t for_us);
+  void heal(size_t index);
+  void freeze(size_t index, int64_t for_us);
+  void break_sessions(const ClusterMember& member, bool orderly);
+  uint32_t highest_timeline() const;
+  bool holder_serves() const;
+
+  // The source.
+  pool::Membership membership() const;
+  void poll();
+  void deliver(pool::Membership membership);
+
+  void note_health();
+  void check_counts(const pool::UpstreamRow& row);
+  void check_primary(const pool::UpstreamRow& row);
+  void check_waiting();
+
+  World& world_;
+  pool::Upstream* upstream_ = nullptr;
+  std::deque<ClusterMember> members_;
+  std::optional<size_t> holder_ = 0;  // of the leader lock
+  int64_t elect_at_us_ = 0;           // 0: nobody has noticed that there is no primary
+  int64_t stale_until_us_ = 0;        // no superseded primary is demoted before
+  int64_t silent_until_us_ = 0;       // the source
+  std::deque<pool::Membership> told_;
+  std::optional<pool::Membership> delivered_;
+  int64_t healthy_since_us_ = 0;  // 0: it is not
+  size_t promotions_ = 0;
+
+  std::map<std::string, Execution> executions_;
+  std::map<uint32_t, int64_t> confirmed_at_us_;  // by timeline
+  std::string confirmed_;                        // the member that was when last looked at
+  uint32_t confirmed_timeline_ = 0, row_timeline_ = 0;
+  bool was_confirmed_ = false;
+  std::map<std::string, int> tries_for_primary_;
+};
+
+}  // namespace bezel::simulation
