@@ -162,7 +162,7 @@ void Cluster::elect() {
     if (members_[i].serves() && members_[i].in_recovery) candidates.push_back(i);
   }
   for (size_t i = 0; i < members_.size() && candidates.empty(); i++) {
-    if (members_[i].serves()) candidates.push_back(i);
+    if (members_[i].serves() && members_[i].timeline == highest_timeline()) candidates.push_back(i);
   }
   if (candidates.empty()) return;
   elect_at_us_ = 0;

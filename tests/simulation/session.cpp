@@ -230,12 +230,15 @@ void Session::lose(std::string& out) {
   } else if (!in_query_) {
     for (const auto& [name, portal] : portals_) lost_texts_.push_back(portal.text);
     if (prepared_.contains("")) lost_texts_.push_back(prepared_[""]);
+    bool bound = bound_in_batch_;
     for (const Frame& frame : input_) {
       if (frame.type == 'S') break;
       if (frame.type == 'P') lost_texts_.emplace_back(protocol::decode_parse(frame.body)->text);
+      bound = bound || frame.type == 'B';
       // Of a portal that was bound earlier, the pooler does not know what it does.
-      if (frame.type == 'E' && !protocol::decode_execute(frame.body)->portal.empty())
+      if (frame.type == 'E' && (!bound || !protocol::decode_execute(frame.body)->portal.empty())) {
         lost_texts_.emplace_back("commit");
+      }
     }
   }
   std::string error;
@@ -435,6 +438,7 @@ void Session::end_query(std::string& out) {
 }
 
 void Session::sync(std::string& out) {
+  bound_in_batch_ = false;
   skipping_ = false;
   ready(out);
 }
@@ -490,6 +494,7 @@ void Session::parse(const Frame& frame, std::string& out) {
 }
 
 void Session::bind(const Frame& frame, std::string& out) {
+  bound_in_batch_ = true;
   protocol::Reader reader(frame.body);
   const auto portal = reader.cstring(), name = reader.cstring();
   const auto statement = prepared_.find(std::string(name.value_or("")));

@@ -118,6 +118,7 @@ class Session {
   std::deque<std::string> query_;  // statements of the Query under way
   bool in_query_ = false;
   bool skipping_ = false;
+  bool bound_in_batch_ = false;
   bool copying_in_ = false;
   size_t copied_rows_ = 0;
   bool flush_due_ = false;
