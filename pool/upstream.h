@@ -172,7 +172,7 @@ class Upstream {
     int tries = 0;
     int64_t try_again_at_us = 0;
     int64_t turn_us = 0;  // what that was when it was chosen last
-    bool listed = true;  // false: gone from the source's list, and kept for its connections only
+    bool listed = true;   // false: gone from the source's list, and kept for its connections only
   };
 
   State* find(const HostAddress& address);

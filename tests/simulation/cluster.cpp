@@ -446,7 +446,6 @@ void Cluster::check_primary(const pool::UpstreamRow& row) {
 }
 
 void Cluster::check_waiting() {
-
   const Scenario& scenario = world_.scenario();
   const bool others_disturb = scenario.operations || scenario.refused_dials > 0 || scenario.failing_logins > 0;
   if (others_disturb || healthy_us() < kServedWithinUs) return;
