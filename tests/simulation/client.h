@@ -57,6 +57,7 @@ class SimulatedClient final : public Peer {
   bool try_as_lost(const Frame& frame);
   bool matches_after_loss(const Frame& frame, const Frame& expected);
   bool is_undone_parameter(const Frame& frame);
+  bool is_rollback_of_lost(const Frame& frame);
   void take_expected(const Frame& frame);
   void check_ledger(const Frame& frame);
   void connection_error(const Frame& frame);

@@ -254,6 +254,12 @@ bool Session::request_holds(std::string_view word) const {
   return std::any_of(lost_texts_.begin(), lost_texts_.end(), [&](const auto& text) { return begins_with(text, word); });
 }
 
+bool Session::ends_transaction_next() const {
+  if (input_.empty() || input_.front().type != 'Q') return false;
+  const std::string& text = input_.front().body;
+  return begins_with(text, "commit") || begins_with(text, "rollback");
+}
+
 void Session::note_reported(const std::string& name, const std::string& value) {
   for (const Known& known : kKnown) {
     if (known.reported_name == name) reported_[std::string(known.key)] = value;

@@ -58,6 +58,8 @@ class Session {
   void lose(std::string& out);
   /// Whether a statement with that word was in the request that was lost.
   bool request_holds(std::string_view word) const;
+  /// Whether the next message is a Query whose first statement ends the transaction.
+  bool ends_transaction_next() const;
   /// The client has been told of the value.
   void note_reported(const std::string& name, const std::string& value);
   /// The transaction is over, or has failed, where the client cannot know.
