@@ -374,8 +374,7 @@ bool SimulatedClient::matches_after_loss(const Frame& frame, const Frame& expect
     const bool ended = model_->request_holds("commit") || model_->request_holds("rollback");
     const bool as_expected = frame.body == expected.body && !(in_doubt_ && told != 'I');
     const bool over = told == 'I' && (in_doubt_ || ended);
-    // In a batch with a Query in it, a BEGIN may come behind what is in doubt.
-    const bool begun = told == 'E' && model_->request_holds("begin");
+    const bool begun = told == 'E' && !in_doubt_ && model_->request_holds("begin");
     if (!as_expected && !over && !begun) return false;
     model_->force_status(told);
     return true;
