@@ -32,9 +32,6 @@ bool is_permanent(std::string_view state) {
   return state.substr(0, 2) == "28" || state.substr(0, 2) == "3D" || state.substr(0, 2) == "42";
 }
 
-/// Why a connection ends whose server is not, or not any more, what the database asks for.
-constexpr std::string_view kNotServing = "the upstream leads to another server now";
-
 }  // namespace
 
 Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseShare> database_share,
@@ -509,7 +506,7 @@ void Pool::upstream_changed() {
                          (wants_primary(database.target_session_attrs) && upstream_->superseded(server->host()));
     if (server->state() == ServerState::closed) continue;
     if (at_once) {
-      server->close(kNotServing);
+      server->close(Server::kNotServing);
     } else {
       server->leave_within(worker_.settings().failover_grace_us);
     }
@@ -519,7 +516,7 @@ void Pool::upstream_changed() {
   if (is_full && leaving_ > 0 && logging_in_ == 0 && upstream_->changing()) {
     const auto lost = std::find_if(leaving.begin(), leaving.end(),
                                    [](const Server* server) { return server->state() != ServerState::closed; });
-    if (lost != leaving.end()) (*lost)->close(kNotServing);
+    if (lost != leaving.end()) (*lost)->close(Server::kNotServing);
   }
   serve_beyond_checks(nullptr);
   if (requester_ != nullptr) return serve_requester();

@@ -495,7 +495,7 @@ void Server::timer_fired() {
   const int64_t now = pool_.worker().now_us();
   TimerWheel& timers = pool_.worker().timers();
   if (leave_at_us_ != 0) {
-    if (now >= leave_at_us_) return close("the upstream leads to another server now");
+    if (now >= leave_at_us_) return close(kNotServing);
     timers.schedule(timer_, leave_at_us_);
   }
   switch (state_) {

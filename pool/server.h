@@ -156,6 +156,8 @@ class Server final : public ByteStream::Events {
   ListHook<Server> all_hook, idle_hook;
 
   static constexpr size_t kOutstandingMax = 16384;
+  /// Why a connection ends whose server is not, or not any more, what the database asks for.
+  static constexpr std::string_view kNotServing = "the upstream leads to another server now";
 
  private:
   friend class ServerLogin;

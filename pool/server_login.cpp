@@ -22,7 +22,7 @@ namespace {
 
 bool is_fatal(std::string_view body) {
   const auto fields = protocol::decode_error_fields(body);
-  return !fields || fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic;
+  return !fields || fields->is_fatal();
 }
 
 }  // namespace

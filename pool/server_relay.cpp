@@ -360,8 +360,7 @@ void Server::copy_in_began() {
 /// Returns true if it has dealt with the frame's bytes too.
 bool Server::error_response(const FrameHeader& header, std::string_view body, Output& output) {
   const auto fields = protocol::decode_error_fields(body);
-  const bool fatal =
-      fields && (fields->severity == protocol::severity::kFatal || fields->severity == protocol::severity::kPanic);
+  const bool fatal = fields && fields->is_fatal();
   if (fatal) {
     fatal_error(*fields);
     if (!ends_client()) {

@@ -469,11 +469,9 @@ void Upstream::release() {
   if (held_.exchange(false)) changed_(*this);
 }
 
-std::optional<Member> Upstream::primary() const {
+std::optional<ScheduledSwitchover> Upstream::scheduled() const {
   const std::lock_guard lock(mutex_);
-  if (!confirmed_) return std::nullopt;
-  const State* state = find(*primary_);
-  return state != nullptr ? std::optional(state->member) : std::nullopt;
+  return membership_.scheduled;
 }
 
 std::string Upstream::leader_name() const {

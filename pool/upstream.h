@@ -144,10 +144,10 @@ class Upstream {
   void hold(std::string_view why, int64_t wall_us);
   void release();
   bool held() const { return held_.load(std::memory_order_relaxed); }
-  /// The primary by its own word and since the last sign against it; nothing: it is being looked for.
-  std::optional<Member> primary() const;
   /// The leader's name by the source's word; empty: there is none.
   std::string leader_name() const;
+  /// What the source has announced.
+  std::optional<ScheduledSwitchover> scheduled() const;
 
   // ---- For people ----
 
@@ -197,7 +197,7 @@ class Upstream {
   const Changed changed_;
 
   mutable std::mutex mutex_;
-  std::deque<State> members_;           // stable places
+  std::vector<State> members_;
   std::optional<HostAddress> leader_;   // by the source's word
   std::optional<HostAddress> primary_;  // by its own word
   bool confirmed_ = false;              // since the last sign against it

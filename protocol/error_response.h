@@ -60,6 +60,9 @@ struct ErrorFields {
   std::string_view file;                ///< F
   std::string_view line;                ///< L
   std::string_view routine;             ///< R
+
+  /// Whether the server ends the connection with it.
+  bool is_fatal() const { return severity == protocol::severity::kFatal || severity == protocol::severity::kPanic; }
 };
 
 /// Appends an ErrorResponse ('E') with the fields S, V, C and M, and D and H where given.

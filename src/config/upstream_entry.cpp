@@ -75,6 +75,34 @@ bool is_url(std::string_view text) {
   return false;
 }
 
+std::optional<std::vector<uint16_t>> read_ports(std::string_view text, bool zero_port) {
+  std::vector<uint16_t> ports;
+  for (const std::string& one : split_names(text)) {
+    const auto port = parse_integer(one);
+    if (!port || *port < (zero_port ? 0 : 1) || *port > 65535) return std::nullopt;
+    ports.push_back(static_cast<uint16_t>(*port));
+  }
+  return ports;
+}
+
+/// A list of hosts, each with its port: `ports` is empty, one for all, or one for each; 0 is only taken where
+/// `zero_port`. Nothing: it is not well-formed.
+std::optional<std::vector<pool::HostAddress>> read_host_list(std::string_view hosts, std::string_view ports,
+                                                             bool zero_port) {
+  const auto read = read_ports(ports, zero_port);
+  if (!read) return std::nullopt;
+  std::vector<pool::HostAddress> addresses;
+  for (std::string& host : split_names(hosts)) {
+    if (host.find_first_of(" \t@") != std::string::npos) return std::nullopt;
+    addresses.push_back({std::move(host)});
+  }
+  if (addresses.empty() || (read->size() > 1 && read->size() != addresses.size())) return std::nullopt;
+  for (size_t i = 0; i < addresses.size() && !read->empty(); i++) {
+    addresses[i].port = read->size() == 1 ? read->front() : (*read)[i];
+  }
+  return addresses;
+}
+
 class UpstreamReader {
  public:
   UpstreamReader(const std::vector<Parameter>& parameters, UpstreamSettings& upstream, std::vector<EntryError>& errors)
@@ -231,7 +259,7 @@ class UpstreamReader {
       return;
     }
     const bool zero_port = upstream_.source == UpstreamSource::dns;
-    auto hosts = read_host_list(host->value, port != nullptr ? port->value : "", 5432, zero_port);
+    auto hosts = read_host_list(host->value, port != nullptr ? port->value : "", zero_port);
     if (!hosts || hosts->size() > kHostsMax) {
       return expect(*host, fmt::format("from 1 to {} names or addresses with commas between them, and one port for all "
                                        "or one for each",
@@ -245,16 +273,6 @@ class UpstreamReader {
   std::vector<EntryError>& errors_;
 };
 
-std::optional<std::vector<uint16_t>> read_ports(std::string_view text, bool zero_port) {
-  std::vector<uint16_t> ports;
-  for (const std::string& one : split_names(text)) {
-    const auto port = parse_integer(one);
-    if (!port || *port < (zero_port ? 0 : 1) || *port > 65535) return std::nullopt;
-    ports.push_back(static_cast<uint16_t>(*port));
-  }
-  return ports;
-}
-
 }  // namespace
 
 std::vector<EntryError> read_upstream(const std::vector<Parameter>& parameters, bool needs_hosts,
@@ -262,22 +280,6 @@ std::vector<EntryError> read_upstream(const std::vector<Parameter>& parameters, 
   std::vector<EntryError> errors;
   UpstreamReader(parameters, upstream, errors).read(needs_hosts);
   return errors;
-}
-
-std::optional<std::vector<pool::HostAddress>> read_host_list(std::string_view hosts, std::string_view ports,
-                                                             uint16_t default_port, bool zero_port) {
-  const auto read = read_ports(ports, zero_port);
-  if (!read) return std::nullopt;
-  std::vector<pool::HostAddress> addresses;
-  for (std::string& host : split_names(hosts)) {
-    if (host.find_first_of(" \t@") != std::string::npos) return std::nullopt;
-    addresses.push_back({std::move(host), default_port});
-  }
-  if (addresses.empty() || (read->size() > 1 && read->size() != addresses.size())) return std::nullopt;
-  for (size_t i = 0; i < addresses.size() && !read->empty(); i++) {
-    addresses[i].port = read->size() == 1 ? read->front() : (*read)[i];
-  }
-  return addresses;
 }
 
 bool upstream_list_parameter(std::string_view name) {

@@ -20,11 +20,6 @@ inline constexpr std::string_view kUpstreamPrefix = "upstream.";
 std::vector<EntryError> read_upstream(const std::vector<Parameter>& parameters, bool needs_hosts,
                                       pool::UpstreamSettings& upstream);
 
-/// A comma-separated list of hosts, each with its port: `ports` is empty (`default_port` for all), one for all, or one
-/// for each. A port of 0 is only taken where `zero_port`. Nothing: it is not well-formed.
-std::optional<std::vector<pool::HostAddress>> read_host_list(std::string_view hosts, std::string_view ports,
-                                                             uint16_t default_port, bool zero_port);
-
 /// Parameters whose value may be a YAML list.
 bool upstream_list_parameter(std::string_view name);
 /// Parameters that name files, relative to the configuration's folder.

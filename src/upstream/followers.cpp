@@ -141,13 +141,13 @@ void Followers::begin(Following& following, const std::string& candidate, int64_
 
 /// What the cluster has said that it will do is prepared as if it had been asked for here.
 void Followers::begin_announced(Following& following) {
-  const pool::UpstreamRow row = following.upstream->row();
-  if (!row.scheduled || row.scheduled == following.prepared) return;
-  const int64_t left_us = row.scheduled->at_wall_us - now_us<std::chrono::system_clock>();
+  const std::optional<pool::ScheduledSwitchover> scheduled = following.upstream->scheduled();
+  if (!scheduled || scheduled == following.prepared) return;
+  const int64_t left_us = scheduled->at_wall_us - now_us<std::chrono::system_clock>();
   if (left_us > Switchover::kLeadUs) return;
-  following.prepared = row.scheduled;
+  following.prepared = scheduled;
   if (left_us < 0) return;  // it should have happened: too late to prepare anything
-  begin(following, row.scheduled->to, now_us<std::chrono::steady_clock>() + left_us, nullptr);
+  begin(following, scheduled->to, now_us<std::chrono::steady_clock>() + left_us, nullptr);
 }
 
 void Followers::switch_over(const std::string& candidate, Switchover::Done done) {

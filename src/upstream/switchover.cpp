@@ -29,10 +29,6 @@ Switchover::Switchover(std::shared_ptr<pool::Upstream> upstream, Follower& follo
                   wall_clock_us());
 }
 
-Switchover::Switchover(std::shared_ptr<pool::Upstream> upstream, Follower& follower, BusyServers busy,
-                       std::string candidate, Done done)
-    : Switchover(std::move(upstream), follower, std::move(busy), std::move(candidate), 0, std::move(done)) {}
-
 Switchover::~Switchover() {
   *alive_ = false;
   if (stage_ != Stage::over) end("the switchover was broken off");

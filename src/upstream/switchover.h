@@ -18,10 +18,8 @@ class Switchover {
   using BusyServers = std::function<size_t(const pool::UpstreamSettings&)>;
   using Done = std::function<void(std::string error)>;
 
-  /// `done` is called once, also when this ends early.
-  Switchover(std::shared_ptr<pool::Upstream> upstream, Follower& follower, BusyServers busy, std::string candidate,
-             Done done);
-  /// One that the cluster has announced, and carries out at `at_us` (monotonic).
+  /// `done` is called once, also when this ends early. `at_us`: when the cluster carries it out by itself, as it has
+  /// announced (monotonic); 0: it is to be asked.
   Switchover(std::shared_ptr<pool::Upstream> upstream, Follower& follower, BusyServers busy, std::string candidate,
              int64_t at_us, Done done);
   /// Lets the clients go on.

@@ -11,7 +11,7 @@ using Failure = Answer::Failure;
 
 /// A client whose names come from a server of the test.
 struct Fixture {
-  TestFiles files;
+  integration::TemporaryFolder files;
   FakeDnsServer server;
   TestLoop loop;
   std::optional<Client> client{loop.get()};
@@ -156,10 +156,10 @@ TEST_CASE("dns: nobody listens, or there is no file") {
   fixture.write_conf("nameserver 127.0.0.1:" + std::to_string(dead_port) + "\n" + fixture.server.line());
   fixture.server.set("db.example", kA, {a("10.0.0.1")});
   CHECK(texts(fixture.addresses("db.example")) == Names{"10.0.0.1"});
-  fixture.sources.resolv_conf = fixture.files.path("missing");
+  fixture.sources.resolv_conf = fixture.files.path_of("missing");
   const Answer answer = fixture.addresses("db.example");
   CHECK(answer.failure == Failure::passing);
-  CHECK(answer.error == "could not read " + fixture.files.path("missing") + ": No such file or directory");
+  CHECK(answer.error == "could not read " + fixture.files.path_of("missing") + ": No such file or directory");
 }
 
 TEST_CASE("dns: search domains, and how many dots a name needs") {
@@ -204,9 +204,9 @@ TEST_CASE("dns: the hosts file, localhost and addresses are not asked for") {
   CHECK(texts(fixture.addresses("[2001:db8::7]")) == Names{"2001:db8::7"});
   CHECK(fixture.server.queries() == 0);
   // They work without any server.
-  fixture.sources.resolv_conf = fixture.files.path("missing");
+  fixture.sources.resolv_conf = fixture.files.path_of("missing");
   CHECK(texts(fixture.addresses("by-file")) == Names{"10.9.9.9"});
-  fixture.sources.hosts_file = fixture.files.path("missing");
+  fixture.sources.hosts_file = fixture.files.path_of("missing");
   CHECK(texts(fixture.addresses("localhost")) == Names{"127.0.0.1", "::1"});
 }
 

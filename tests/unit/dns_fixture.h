@@ -4,14 +4,12 @@
 #include <uv.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "fake_dns/fake_dns_server.h"
+#include "integration/temporary_folder.h"
 #include "src/dns/client.h"
 
 namespace bezel::dns {
@@ -51,28 +49,6 @@ class TestLoop {
   uv_loop_t loop_;
   uv_timer_t tick_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-/// Files of a test, removed at its end.
-class TestFiles {
- public:
-  TestFiles() {
-    std::string path = (std::filesystem::temp_directory_path() / "bezel-dns-XXXXXX").string();
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-    path_ = path;
-  }
-  TestFiles(const TestFiles&) = delete;
-  TestFiles& operator=(const TestFiles&) = delete;
-  ~TestFiles() { std::filesystem::remove_all(path_); }
-
-  std::string path(const std::string& name) const { return path_ + "/" + name; }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path(name), std::ios::trunc) << text;
-    return path(name);
-  }
-
- private:
-  std::string path_;
 };
 
 inline std::vector<std::string> texts(const Answer& answer) {

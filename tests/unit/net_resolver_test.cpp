@@ -30,7 +30,7 @@ class Asker final : public Resolver::Waiter {
 };
 
 struct Fixture {
-  dns::TestFiles files;
+  integration::TemporaryFolder files;
   FakeDnsServer server;
   TestLoops loops{2};
   Resolver::Options options;
@@ -155,7 +155,7 @@ TEST_CASE("net: after an outage the new addresses are found") {
 TEST_CASE("net: a loop ends at once, whatever is being looked up") {
   Asker unlucky;
   FakeDnsServer server;
-  dns::TestFiles files;
+  integration::TemporaryFolder files;
   server.set_all({.silent = true});
   Resolver::Options options{.ttls = {}, .sources = {.resolv_conf = files.write("resolv.conf", server.line())}};
   {

@@ -25,7 +25,7 @@ pool::UpstreamSettings settings_of(std::vector<pool::HostAddress> hosts) {
 
 class Fixture final : public Observer {
  public:
-  dns::TestFiles files;
+  integration::TemporaryFolder files;
   FakeDnsServer server;
   dns::TestLoop loop;
   std::unique_ptr<Follower> follower;
