@@ -62,6 +62,7 @@ class Connection::Linger final : public Deadline {
 };
 
 Connection::Connection(EventLoop& loop, Events* events) : loop_(loop), events_(events), state_(State::dialling) {
+  dialled_ = true;
   loop_.connections_++;
 }
 

@@ -157,7 +157,8 @@ class Connection final : public pool::ByteStream {
   uint8_t sends_ = 0;  ///< until it is worth a slot
   State state_;
   Handle handle_ = Handle::none;
-  bool dirty_ : 1 = false;    ///< in the loop's list of connections to flush
+  bool dialled_ : 1 = false;  ///< by us: to a server, not from a client
+  bool dirty_ : 1 = false;    ///< in one of the loop's lists of connections to flush
   bool failing_ : 1 = false;  ///< in the loop's list of failures to tell
   bool released_ : 1 = false;
   bool paused_ : 1 = false;  ///< the pool does not want bytes

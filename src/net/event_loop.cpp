@@ -111,13 +111,17 @@ void EventLoop::adopt(int descriptor, const PeerAddress& peer) {
 void EventLoop::mark_dirty(Connection& connection) {
   if (connection.dirty_) return;
   connection.dirty_ = true;
+  (connection.dialled_ ? dirty_dialled_ : dirty_accepted_).push(connection);
+}
+
+void EventLoop::DirtyList::push(Connection& connection) {
   connection.next_dirty_ = nullptr;
-  if (dirty_last_ != nullptr) {
-    dirty_last_->next_dirty_ = &connection;
+  if (last != nullptr) {
+    last->next_dirty_ = &connection;
   } else {
-    dirty_first_ = &connection;
+    first = &connection;
   }
-  dirty_last_ = &connection;
+  last = &connection;
 }
 
 void EventLoop::tell_failure_later(Connection& connection) {
@@ -148,7 +152,7 @@ void EventLoop::bury_the_dead() {
 
 void EventLoop::prepare() {
   if (!graveyard_.empty()) bury_the_dead();
-  const bool has_work = dirty_first_ != nullptr || !failures_.empty() || !graveyard_.empty();
+  const bool has_work = has_dirty() || !failures_.empty() || !graveyard_.empty();
   if (has_work != idle_armed_) {
     idle_armed_ = has_work;
     if (has_work) {
@@ -190,10 +194,12 @@ void EventLoop::end_turn() {
   figures_.turns++;
   flush();
   if (!stopping_) client_->end_of_turn();
-  if (dirty_first_ != nullptr) {
+  if (has_dirty()) {
     flush();
     // What is still there was written by the events of the last sends. It must not point into memory that is used anew.
-    for (Connection* one = dirty_first_; one != nullptr; one = one->next_dirty_) one->keep_slices();
+    for (const DirtyList* list : {&dirty_dialled_, &dirty_accepted_}) {
+      for (Connection* one = list->first; one != nullptr; one = one->next_dirty_) one->keep_slices();
+    }
     slices_.clear();
   }
   arena_.reset();
@@ -202,16 +208,18 @@ void EventLoop::end_turn() {
 }
 
 void EventLoop::flush() {
-  for (int round = 0; round < kFlushRoundsMax && dirty_first_ != nullptr; round++) flush_round();
+  for (int round = 0; round < kFlushRoundsMax && has_dirty(); round++) flush_round();
 }
 
 void EventLoop::take_dirty() {
   round_.clear();
-  for (Connection* one = dirty_first_; one != nullptr; one = one->next_dirty_) {
-    one->dirty_ = false;
-    round_.push_back(one);
+  for (DirtyList* list : {&dirty_dialled_, &dirty_accepted_}) {
+    for (Connection* one = list->first; one != nullptr; one = one->next_dirty_) {
+      one->dirty_ = false;
+      round_.push_back(one);
+    }
+    *list = {};
   }
-  dirty_first_ = dirty_last_ = nullptr;
 }
 
 void EventLoop::gather_sends() {

@@ -73,6 +73,12 @@ class EventLoop {
   friend class Connection;
   friend class Dial;
   struct Offload;
+  /// Connections to flush, in the order of their first write.
+  struct DirtyList {
+    Connection* first = nullptr;
+    Connection* last = nullptr;
+    void push(Connection& connection);
+  };
 
   static constexpr uint32_t kCallbacksPerClock = 128;
   static constexpr int kFlushRoundsMax = 8;
@@ -84,6 +90,7 @@ class EventLoop {
     if (arena_.is_full()) end_turn();
   }
   void mark_dirty(Connection& connection);
+  bool has_dirty() const { return dirty_dialled_.first != nullptr || dirty_accepted_.first != nullptr; }
   void tell_failure_later(Connection& connection);
   void bury(Connection& connection) { graveyard_.push_back(&connection); }
 
@@ -134,8 +141,10 @@ class EventLoop {
   ReceiveArena arena_;
   CopyArena copies_;
   SliceLists slices_;
-  Connection* dirty_first_ = nullptr;
-  Connection* dirty_last_ = nullptr;
+  // Those we dialled (servers) leave first: they begin to work at once, and the answers to an application that has many
+  // connections then leave one right after the other, so that it is woken once and not once for each.
+  DirtyList dirty_dialled_;
+  DirtyList dirty_accepted_;
   // Scratch of a flush; their memory is kept.
   std::vector<Connection*> round_;
   std::vector<Send> sends_;

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/un.h>
 
 #include <filesystem>
@@ -95,6 +96,57 @@ NameAnswer answer(std::initializer_list<const char*> addresses) {
   NameAnswer result;
   for (const char* one : addresses) result.addresses.push_back(*SocketAddress::from_literal(one, 0));
   return result;
+}
+
+/// Tells which of some descriptors, none of them readable yet, becomes so first.
+class FirstReadable {
+ public:
+  FirstReadable(std::initializer_list<int> descriptors) {
+    REQUIRE(waiting_ >= 0);
+    for (const int one : descriptors) {
+      epoll_event interest{};
+      interest.events = EPOLLIN;
+      interest.data.fd = one;
+      REQUIRE(::epoll_ctl(waiting_, EPOLL_CTL_ADD, one, &interest) == 0);
+    }
+  }
+  FirstReadable(const FirstReadable&) = delete;
+  FirstReadable& operator=(const FirstReadable&) = delete;
+  ~FirstReadable() { ::close(waiting_); }
+  /// The kernel lists what is ready in the order in which it became so.
+  int wait() const {
+    epoll_event first{};
+    CHECK(::epoll_wait(waiting_, &first, 1, 30'000) == 1);
+    return first.data.fd;
+  }
+
+ private:
+  int waiting_ = ::epoll_create1(EPOLL_CLOEXEC);
+};
+
+TEST_CASE("net: what is for servers leaves a turn before what is for clients, whatever was written first") {
+  for (const pool::BatchedSends mode : sending_modes()) {
+    CAPTURE(static_cast<int>(mode));
+    const Listener listener;
+    TestLoops loops(1, mode);
+    auto client = std::make_shared<RecordedStream>();
+    const int client_end = loops.pair(0, client);
+    const auto server = dial(loops, "127.0.0.1", listener.port());
+    const int server_end = listener.accept_one();
+    loops.until(0, [&] { return server->connected; });
+    for (int round = 0; round < 40; round++) {  // more than it takes to become known to the kernel
+      const FirstReadable first({client_end, server_end});
+      loops.on(0, [&] {
+        client->stream->write("answer");
+        server->stream->write("query");
+      });
+      CHECK(first.wait() == server_end);
+      CHECK(receive_exactly(client_end, 6) == "answer");
+      CHECK(receive_exactly(server_end, 5) == "query");
+    }
+    ::close(client_end);
+    ::close(server_end);
+  }
 }
 
 TEST_CASE("net: a dialled stream connects, by address and by name, and sends what was written before") {
