@@ -10,8 +10,7 @@ enum class LdapScope : uint8_t { base, one, sub };
 
 /// How method ldap has a password checked: at which servers, and for which entry of the directory.
 struct LdapSettings {
-  std::string
-      uris;  ///< scheme, host and port of each server, in the order in which they are tried, with blanks between
+  std::string uris;  ///< of the servers, in the order in which they are tried, with blanks between them
   bool start_tls = false;
   bool searches = false;       ///< the user's entry is searched for; else its name is made of prefix, user and suffix
   std::string prefix, suffix;  ///< not searches

@@ -208,14 +208,16 @@ class RuleReader {
     if (!fault.empty()) fail(std::move(fault));
   }
 
+  void ldap_option(const std::string& text, const std::string& name) {
+    const bool is_option = name.size() < text.size() && LdapOptions::is_option(name);
+    fail_if(is_option ? ldap_.read(name, text.substr(name.size() + 1)) : ldap_.fault_of_word(text));
+  }
+
   void option(const std::string& text, pool::HbaRule& rule) {
     const size_t equals = text.find('=');
     const std::string name = text.substr(0, equals);
-    if (equals == std::string::npos) {
-      // It may be a part of a password.
-      if (rule.method == AuthType::ldap) fail(std::string(kUnquotedValue));
-      fail(fmt::format("expected name=value as an option; found \"{}\"", text));
-    }
+    if (rule.method == AuthType::ldap) return ldap_option(text, name);
+    if (equals == std::string::npos) fail(fmt::format("expected name=value as an option; found \"{}\"", text));
     const std::string value = text.substr(equals + 1);
     const bool is_mapped = rule.method == AuthType::cert || rule.method == AuthType::peer;
     if (name == "map") {
@@ -223,8 +225,6 @@ class RuleReader {
       const auto found = maps_.find(value);
       if (found == maps_.end()) fail(fmt::format("map \"{}\" is not in auth_ident_file", value));
       rule.map = found->second;
-    } else if (rule.method == AuthType::ldap && LdapOptions::is_option(name)) {
-      fail_if(ldap_.read(name, value));
     } else if (rule.method == AuthType::pam && name == "pamservice") {
       if (!is_pam_service(value))
         fail(fmt::format("pamservice: expected {}; found \"{}\"", kPamServiceExpected, value));
@@ -242,6 +242,19 @@ class RuleReader {
   size_t next_ = 0;
 };
 
+/// The message without the password that stands in the line, should it be where another word is expected.
+std::string without_password(std::string message, const HbaLine& line) {
+  constexpr std::string_view kOption = "ldapbindpasswd=";
+  for (const HbaField& field : line.fields) {
+    for (const HbaToken& token : field) {
+      if (!token.text.starts_with(kOption)) continue;
+      const size_t at = message.find(token.text);
+      if (at != std::string::npos) message.replace(at, token.text.size(), "ldapbindpasswd");
+    }
+  }
+  return message;
+}
+
 }  // namespace
 
 std::shared_ptr<const pool::HbaRules> read_hba_file(const std::string& path, std::string_view content,
@@ -252,7 +265,7 @@ std::shared_ptr<const pool::HbaRules> read_hba_file(const std::string& path, std
     try {
       rules.push_back(RuleReader(line, maps).read());
     } catch (const Fault& fault) {
-      errors.add({line.file, line.line, {}, fault.message});
+      errors.add({line.file, line.line, {}, without_password(fault.message, line)});
     }
   }
   if (lines.empty() && errors.empty()) errors.add({path, 0, {}, "expected at least one rule; found none"});

@@ -31,10 +31,6 @@ constexpr size_t kHbaFilesMax = 1000;
 constexpr size_t kHbaLinesMax = 100'000;
 constexpr size_t kHbaTokensMax = 1'000'000;
 
-/// What is wrong with an option without a value where one may be a password, which no error shows.
-constexpr std::string_view kUnquotedValue =
-    "expected name=value as an option; found a word without = (a value with blanks or commas stands in double quotes)";
-
 /// The lines of a file, whose content is given, and of those that it includes in their places; @names are replaced by
 /// what stands in these files. What is wrong becomes an error with its line. Blocks on the included files.
 std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors);

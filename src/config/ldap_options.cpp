@@ -111,6 +111,15 @@ std::string LdapOptions::read(const std::string& name, const std::string& value)
   return {};
 }
 
+std::string LdapOptions::fault_of_word(std::string_view word) const {
+  const size_t equals = word.find('=');
+  if (equals != std::string_view::npos && !has(kPasswordOption)) {
+    return fmt::format("option \"{}\" is not supported with this method", word.substr(0, equals));
+  }
+  return "expected name=value as an option; found something else (a value with blanks or commas stands in double "
+         "quotes)";
+}
+
 std::string LdapOptions::read_servers(const std::string& list) {
   std::string_view rest = trimmed(list);
   size_t count = 0;
@@ -198,11 +207,10 @@ LdapOptionsResult read_ldap_options(std::string_view text) {
   LdapOptions options;
   for (const std::string& word : cut_words(text, error)) {
     const size_t equals = word.find('=');
-    // The word may be a part of a password.
-    if (equals == std::string::npos) return {nullptr, std::string(kUnquotedValue)};
     const std::string name = word.substr(0, equals);
-    if (!LdapOptions::is_option(name)) return {nullptr, fmt::format("unknown option \"{}\"", name)};
-    if (std::string fault = options.read(name, word.substr(equals + 1)); !fault.empty()) return {nullptr, fault};
+    const bool is_option = equals != std::string::npos && LdapOptions::is_option(name);
+    std::string fault = is_option ? options.read(name, word.substr(equals + 1)) : options.fault_of_word(word);
+    if (!fault.empty()) return {nullptr, std::move(fault)};
   }
   if (error.empty()) error = options.finish();
   if (!error.empty()) return {nullptr, error};

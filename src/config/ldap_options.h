@@ -18,6 +18,8 @@ class LdapOptions {
 
   /// Returns "" or what is wrong.
   std::string read(const std::string& name, const std::string& value);
+  /// What is wrong with a word that is no option: it may be the rest of a password.
+  std::string fault_of_word(std::string_view word) const;
   /// After all options: "" or what is wrong with them together. libldap is loaded, as they will be used.
   std::string finish();
   /// REQUIRES: finish() has found nothing wrong.

@@ -184,12 +184,17 @@ TEST_CASE("hba file: every error has its line") {
             "\"../shadow\""},
            {"local all all pam pam_use_hostname=1", "option \"pam_use_hostname\" is not supported with this method"},
            {"local all all pam ldapserver=x", "option \"ldapserver\" is not supported with this method"},
+           {"local all all ldapbindpasswd=hidden ldap",
+            "expected trust, reject, md5, password, scram-sha-256, cert, peer, pam or ldap; found \"ldapbindpasswd\""},
+           {"local all all ldap ldapserver=x ldapbindpasswd=hidden part=of",
+            "expected name=value as an option; found something else (a value with blanks or commas stands in double "
+            "quotes)"},
            {"local all all md5 ldapbindpasswd=hidden", "option \"ldapbindpasswd\" is not supported with this method"},
            {"local all all ldap", "expected ldapserver or ldapurl; found none"},
            {"local all all ldap pamservice=x", "option \"pamservice\" is not supported with this method"},
            {"local all all ldap ldapserver=x ldapbasedn=dc=a,dc=b", "option \"dc\" is not supported with this method"},
            {"local all all ldap ldapserver=x ldapbasedn=a ldapbindpasswd=two words",
-            "expected name=value as an option; found a word without = (a value with blanks or commas stands in double "
+            "expected name=value as an option; found something else (a value with blanks or commas stands in double "
             "quotes)"},
            {"host all all all peer", "method peer is for local connections only"},
            {"host all all all cert", "method cert is for hostssl connections only"},

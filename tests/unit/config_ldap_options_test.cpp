@@ -112,13 +112,14 @@ TEST_CASE("ldap options: errors") {
     CHECK(error(std::string("ldapurl=") + url).starts_with("ldapurl: expected ldap://host:port/"));
   }
   CHECK(error("ldapserver=\"x") == "unterminated quoted string");
+  CHECK(error("ldapsever=x") == "option \"ldapsever\" is not supported with this method");
 }
 
 TEST_CASE("ldap options: no error holds a part of the password") {
   const std::string bound = kSearch + "ldapbinddn=cn=r ";
   CHECK(error(kSearch + "ldapbindpasswd=secret") == "expected ldapbinddn along with ldapbindpasswd");
-  for (const char* wrong : {"ldapbindpasswd=one secret", "ldapbindpasswd=one,secret", "ldapbindpasswd=\"secret",
-                            "ldapbindpasswd=secret ldapbindpasswd=secret"}) {
+  for (const char* wrong : {"ldapbindpasswd=one secret", "ldapbindpasswd=one,secret", "ldapbindpasswd=one secret=two",
+                            "ldapbindpasswd=\"secret", "ldapbindpasswd=secret ldapbindpasswd=secret"}) {
     CAPTURE(std::string(wrong));
     const std::string text = error(bound + wrong);
     CHECK_FALSE(text.empty());
@@ -140,7 +141,7 @@ TEST_CASE("auth_ldap_options: errors have file and line, and SHOW CONFIG has no 
   CHECK(folder.errors("auth_type: ldap\n") ==
         Texts{"bezel.yaml: auth_ldap_options: expected options, as auth_type is ldap; found none"});
   CHECK(folder.errors("auth_type: ldap\nauth_ldap_options: ldapserver=x ldapbindpasswd=one secret\n") ==
-        Texts{"bezel.yaml:3: auth_ldap_options: expected name=value as an option; found a word without = (a value with "
+        Texts{"bezel.yaml:3: auth_ldap_options: expected name=value as an option; found something else (a value with "
               "blanks or commas stands in double quotes)"});
   const LoadResult result =
       folder.load("auth_type: ldap\nauth_ldap_options: ldapserver=x ldapbasedn=y ldapbinddn=z ldapbindpasswd=${PW}\n",
