@@ -22,7 +22,11 @@ std::optional<Libldap> load_all() {
       library.find("ldap_err2string", ldap.err2string) && library.find("ldap_url_parse", ldap.url_parse) &&
       library.find("ldap_free_urldesc", ldap.free_urldesc) && library.find("ber_sockbuf_add_io", ldap.sockbuf_add_io) &&
       library.find("ber_sockbuf_ctrl", ldap.sockbuf_ctrl);
-  return whole ? std::optional(ldap) : std::nullopt;
+  if (!whole) return std::nullopt;
+  // The library reads its own configuration when it is first called, which several threads must not do at once.
+  int version = 0;
+  if (ldap.get_option(nullptr, LDAP_OPT_PROTOCOL_VERSION, &version) != LDAP_OPT_SUCCESS) return std::nullopt;
+  return ldap;
 }
 
 }  // namespace

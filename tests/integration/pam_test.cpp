@@ -58,6 +58,10 @@ constexpr const char* kCheckAccount = R"(#!/bin/sh
 [ "$PAM_USER" != expired ]
 )";
 
+/// What the thread sanitizer must not complain of: the loader's lock, which it does not see (PAM loads and unloads its
+/// modules with each login), and a buffer of libaudit, into which all threads write the same.
+constexpr const char* kSuppressions = "race:_dl_close_worker\nrace:libaudit.so\n";
+
 /// A Bezel with PAM services pgbouncer, and other, which lets in everybody.
 class Pooler {
  public:
@@ -77,7 +81,11 @@ class Pooler {
     if (databases.empty()) databases["app"] = database_at(server());
     settings.insert({"auth_failure_limit", "0"});
     bezel = std::make_unique<BezelProcess>(
-        Configuration{.settings = settings, .databases = databases, .userlist = userlist, .wrapper = wrapper});
+        Configuration{.settings = settings,
+                      .databases = databases,
+                      .userlist = userlist,
+                      .environment = {"TSAN_OPTIONS=suppressions=" + folder_.write("tsan", kSuppressions)},
+                      .wrapper = wrapper});
   }
   std::string login(const std::string& user, const std::string& password, const std::string& database = "app") const {
     return outcome(RawClient(own_address(), bezel->port()).log_in(user, password, database));
