@@ -15,7 +15,7 @@ namespace bezel::config {
 namespace {
 
 bool is_blank(char c) {
-  return c == ' ' || c == '\t' || c == '\r';
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 /// Cuts a line as PostgreSQL does: blanks end a field, unless a comma stands right before them.

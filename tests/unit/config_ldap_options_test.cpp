@@ -143,6 +143,10 @@ TEST_CASE("auth_ldap_options: errors have file and line, and SHOW CONFIG has no 
   CHECK(folder.errors("auth_type: ldap\nauth_ldap_options: ldapserver=x ldapbindpasswd=one secret\n") ==
         Texts{"bezel.yaml:3: auth_ldap_options: expected name=value as an option; found something else (a value with "
               "blanks or commas stands in double quotes)"});
+  const LoadResult lines = folder.load("auth_type: ldap\nauth_ldap_options: |\n  ldapserver=x\n  ldapbasedn=dc=y\n");
+  REQUIRE(lines.ok());
+  CHECK(lines.settings->ldap->uris == "ldap://x:389");
+  CHECK(lines.settings->ldap->base == "dc=y");
   const LoadResult result =
       folder.load("auth_type: ldap\nauth_ldap_options: ldapserver=x ldapbasedn=y ldapbinddn=z ldapbindpasswd=${PW}\n",
                   {{"PW", "secret"}});
