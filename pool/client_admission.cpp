@@ -26,10 +26,16 @@ void ClientLogin::authenticate() {
   const StreamEnds ends = client_->stream_->ends();
   address_ = IpAddress::parse(ends.peer_address);
   if (is_throttled()) return refuse_throttled();
-  method_ = worker_->settings().auth_type;
+  const Settings& settings = worker_->settings();
+  const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);
+  method_ = entry != nullptr ? entry->auth_type.value_or(settings.auth_type) : settings.auth_type;
+  pam_service_ = settings.auth_pam_service;
+  ldap_ = settings.ldap;
   if (method_ == AuthType::hba && !choose_by_rules(ends)) return;
   if (method_ == AuthType::any) return authenticated();
   if (method_ == AuthType::peer) return check_system_user(ends);
+  // They know who there is.
+  if (method_ == AuthType::pam || method_ == AuthType::ldap) return ask_for_proof();
   if (method_ == AuthType::cert && !check_certificate()) return;
   look_up_secret();
 }
@@ -48,6 +54,8 @@ bool ClientLogin::choose_by_rules(const StreamEnds& ends) {
   if (rule != nullptr && rule->method != AuthType::reject) {
     method_ = rule->method;
     ident_map_ = rule->map;
+    if (!rule->pam_service.empty()) pam_service_ = rule->pam_service;
+    if (rule->ldap) ldap_ = rule->ldap;
     return true;
   }
   if (rule != nullptr) {

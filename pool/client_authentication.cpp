@@ -101,6 +101,8 @@ void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
       return secret_ ? authenticated() : refuse_identity("certificate", "no such user");
     case AuthType::peer:
       return secret_ ? authenticated() : refuse_identity("Peer", "no such user");
+    case AuthType::pam:
+    case AuthType::ldap:  // nobody looks for a secret
     case AuthType::hba:
     case AuthType::reject:
       return refuse_password("no method");  // never chosen as one
@@ -115,6 +117,8 @@ void ClientLogin::secret_found(std::optional<protocol::StoredSecret> secret) {
 
 void ClientLogin::ask_for_proof() {
   switch (method_) {
+    case AuthType::pam:
+    case AuthType::ldap:
     case AuthType::plain: {
       stage_ = Stage::cleartext;
       std::string request;
@@ -170,7 +174,45 @@ void ClientLogin::check_cleartext(std::string_view body) {
   const auto password = protocol::decode_password(body);
   if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
   if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
+  if (method_ != AuthType::plain) return check_password_elsewhere(std::string(*password));
   check_password(std::string(*password));
+}
+
+void ClientLogin::check_password_elsewhere(const std::string& password) {
+  if (packet_.user.size() > kAskedUserBytesMax) return refuse_password("no user has so long a name");
+  question_ = std::make_shared<PasswordQuestion>();
+  question_->method = method_;
+  question_->pam_service = pam_service_;
+  question_->ldap = ldap_;
+  question_->user = packet_.user;
+  question_->password = password;
+  if (address_) question_->client_address = client_->stream_->ends().peer_address;
+  stage_ = Stage::deriving;
+  const auto done = [this, alive = alive_, &runtime = worker_->runtime(),
+                     index = worker_->index()](const PasswordVerdict& verdict) {
+    runtime.post(index, [this, alive, verdict] {
+      if (*alive && stage_ == Stage::deriving) password_checked(verdict);
+    });
+  };
+  if (worker_->shared().passwords->check(question_, done)) return;
+  fail({sqlstate::kTooManyConnections, "too many logins are waiting for their passwords to be checked", "", ""});
+}
+
+void ClientLogin::password_checked(const PasswordVerdict& verdict) {
+  if (is_throttled()) return refuse_throttled();
+  switch (verdict.kind) {
+    case PasswordVerdict::Kind::right:
+      // What the user has proved is what a server may ask for too.
+      secret_ = protocol::StoredSecret{protocol::SecretKind::plain, question_->password, {}};
+      return authenticated();
+    case PasswordVerdict::Kind::wrong:
+      return refuse_password(verdict.reason);
+    case PasswordVerdict::Kind::unknown:
+      break;
+  }
+  worker_->log(LogLevel::error, fmt::format("C-{}: the password of user \"{}\" cannot be checked: {}", client_->id(),
+                                            printable(packet_.user), verdict.reason));
+  fail({sqlstate::kCannotConnectNow, "the password could not be checked", "", "The pooler's log says why."});
 }
 
 void ClientLogin::check_password(const std::string& password) {

@@ -23,7 +23,13 @@ ClientIdentity::~ClientIdentity() {
 }
 
 ClientLogin::~ClientLogin() {
+  stop();
   *alive_ = false;
+}
+
+void ClientLogin::stop() {
+  stage_ = Stage::ended;
+  if (question_) question_->given_up = true;
 }
 
 void ClientLogin::start(Client& client, Worker& worker) {
@@ -37,7 +43,7 @@ void ClientLogin::send(std::string_view message) {
 }
 
 void ClientLogin::fail(const protocol::ProtocolError& error) {
-  stage_ = Stage::ended;
+  stop();
   worker_->statistics().failed_logins.add(1);
   client_->fail(error);
 }
@@ -199,13 +205,15 @@ void ClientLogin::authenticated() {
     return fail({sqlstate::kInvalidCatalogName, fmt::format("no such database: {}", packet_.database), "",
                  "The name must be listed under databases: in Bezel's configuration."});
   }
-  if (worker_->settings().auth_type == AuthType::any && entry->user.empty()) {
+  if (method_ == AuthType::any && entry->user.empty()) {
     return fail(
         {sqlstate::kInvalidAuthorizationSpecification, "auth_type any needs a database with a forced user", "", ""});
   }
   if (!take_places(entry)) return;
   pool_ = &worker_->pool_of(*entry, packet_.database, entry->user.empty() ? packet_.user : entry->user);
-  if (auth_source_ && secret_ && entry->user.empty()) pool_->learn_secret(*secret_, std::move(proved_keys_));
+  if ((auth_source_ || question_) && secret_ && entry->user.empty()) {
+    pool_->learn_secret(*secret_, std::move(proved_keys_));
+  }
   pool_->add_client();
   client_->pool_ = pool_;
   if (!collect_parameters()) return;

@@ -15,6 +15,7 @@
 #include "pool/ip_address.h"
 #include "pool/limits.h"
 #include "pool/parameters.h"
+#include "pool/password_checker.h"
 #include "pool/settings.h"
 #include "pool/timer_wheel.h"
 #include "protocol/error_response.h"
@@ -55,7 +56,7 @@ class ClientLogin {
   /// A server has taken the client's startup parameters (nullptr), or refused them.
   void parameters_applied(const protocol::ProtocolError* error);
   /// The client is closed: what is being computed for it comes too late.
-  void stop() { stage_ = Stage::ended; }
+  void stop();
   /// Refuses the client.
   void fail(const protocol::ProtocolError& error);
 
@@ -128,6 +129,9 @@ class ClientLogin {
   void message();
   void check_cleartext(std::string_view body);
   void check_password(const std::string& password);
+  /// Has PAM or an LDAP server say whether it is right.
+  void check_password_elsewhere(const std::string& password);
+  void password_checked(const PasswordVerdict& verdict);
   void check_md5(std::string_view body);
   void check_md5_response(const std::string& response);
   void sasl_initial(std::string_view body);
@@ -152,6 +156,9 @@ class ClientLogin {
   AuthType method_ = AuthType::trust;
   std::optional<IpAddress> address_;                    // the client's; nothing for a Unix socket
   std::shared_ptr<const IdentMap> ident_map_;           // of the rule that holds; null: none
+  std::string pam_service_;                             // for method pam
+  std::shared_ptr<const LdapSettings> ldap_;            // for method ldap
+  std::shared_ptr<PasswordQuestion> question_;          // what PAM or an LDAP server is asked
   std::optional<protocol::StoredSecret> secret_;        // of the user that wants in
   std::unique_ptr<AuthSource> auth_source_;             // where it is asked for, if auth_file does not have it
   bool secret_is_cached_ = false;                       // from an earlier question

@@ -11,6 +11,7 @@
 
 #include "pool/ident_map.h"
 #include "pool/ip_address.h"
+#include "pool/ldap_settings.h"
 #include "pool/settings.h"
 
 // Host-based authentication: which method a client must log in by, from where it comes and what it wants. No I/O;
@@ -40,8 +41,10 @@ struct HbaRule {
   HbaNames databases, users;
   std::optional<IpNetwork> network;  ///< nothing: all addresses
   AuthType method = AuthType::reject;
-  std::shared_ptr<const IdentMap> map;  ///< of cert and peer; null: names must be equal
-  std::string file;                     ///< where it stands
+  std::shared_ptr<const IdentMap> map;       ///< of cert and peer; null: names must be equal
+  std::string pam_service;                   ///< of pam; empty: auth_pam_service
+  std::shared_ptr<const LdapSettings> ldap;  ///< of ldap
+  std::string file;                          ///< where it stands
   int line = 0;
 };
 

@@ -178,8 +178,11 @@ std::optional<protocol::StoredSecret> ServerLogin::secret() const {
   if (!database.password.empty()) return protocol::parse_secret(database.password);
   const auto& secrets = worker_.settings().secrets;
   const auto at = secrets.find(server_.pool_.user_name());
-  if (at == secrets.end()) return server_.pool_.learned_secret();
-  return at->second;
+  const auto& learned = server_.pool_.learned_secret();
+  if (at == secrets.end()) return learned;
+  // A password that the client has proved to PAM or LDAP is of more use than what is none.
+  const bool is_password = at->second.kind != protocol::SecretKind::scram_sha_256 && !at->second.text.empty();
+  return is_password || !learned || learned->kind != protocol::SecretKind::plain ? at->second : learned;
 }
 
 void ServerLogin::authentication(std::string_view body) {

@@ -15,15 +15,17 @@
 namespace bezel::pool {
 
 class HbaRules;
+struct LdapSettings;
 
 /// When a server goes back to its pool: at the end of the client's session, transaction or statement.
 enum class PoolMode : uint8_t { session, transaction, statement };
 
 /// How clients prove who they are. md5 also serves users whose secret is a SCRAM verifier, by SCRAM, as PgBouncer does.
 /// any: like trust, but the user name need not be known and the database must force a user. cert: by a TLS certificate
-/// for the user's name. hba: as the rules of auth_hba_file say. The last two are for such rules only: peer, by the
-/// system user that a Unix socket's client runs as; reject, not at all.
-enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256, cert, hba, peer, reject };
+/// for the user's name. pam, ldap: by a password that PAM or an LDAP server judges; the user need not be known here.
+/// hba: as the rules of auth_hba_file say. The last two are for such rules only: peer, by the system user that a Unix
+/// socket's client runs as; reject, not at all.
+enum class AuthType : uint8_t { trust, any, plain, md5, scram_sha_256, cert, pam, ldap, hba, peer, reject };
 
 /// How the sends of a turn of the event loop reach the kernel in one system call: the best way that it allows, a
 /// certain one (start-up fails without it), or not at all.
@@ -55,6 +57,7 @@ struct DatabaseSettings {
   std::optional<int> pool_size, min_pool_size, reserve_pool_size, max_db_connections, max_db_client_connections;
   std::optional<PoolMode> pool_mode;
   std::optional<int64_t> server_lifetime_us;
+  std::optional<AuthType> auth_type;
   std::string auth_user, auth_query, auth_dbname;  ///< empty: the global ones
   bool direct_tls = false;                         ///< sslnegotiation=direct: TLS from the first byte (PostgreSQL 17)
   std::string connect_query;                       ///< run on each new server connection before its first use
@@ -91,6 +94,8 @@ struct Settings {
   AuthType auth_type = AuthType::md5;
   std::string auth_file;
   std::string auth_hba_file, auth_ident_file;
+  std::string auth_pam_service = "pgbouncer";
+  std::string auth_ldap_options;
   int auth_failure_limit = 30;  ///< failed logins of one address in a minute; 0: no limit
   std::string auth_user;        ///< empty: only auth_file has users
   std::string auth_query =
@@ -187,6 +192,8 @@ struct Settings {
   std::map<std::string, protocol::StoredSecret> secrets;
   /// The contents of auth_hba_file, with those of auth_ident_file that they use. Null: there is no such file.
   std::shared_ptr<const HbaRules> hba_rules;
+  /// What auth_ldap_options comes to. Null: there are none.
+  std::shared_ptr<const LdapSettings> ldap;
   /// What the TLS settings come to, their files read. Null: no TLS on that side.
   std::shared_ptr<const TlsContext> client_tls, server_tls;
 };

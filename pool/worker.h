@@ -20,6 +20,7 @@
 #include "pool/limits.h"
 #include "pool/login_throttle.h"
 #include "pool/parameters.h"
+#include "pool/password_checker.h"
 #include "pool/pool.h"
 #include "pool/prepared_statements.h"
 #include "pool/runtime.h"
@@ -41,6 +42,7 @@ struct Shared {
   AuthCache auth_cache;
   UpstreamTable upstreams;
   ConsoleFactory* console = nullptr;
+  PasswordChecker* passwords = nullptr;  ///< for methods pam and ldap
   int worker_count;
   /// Set once before the workers start; indexed by worker. For use in tasks posted to that worker.
   std::vector<Worker*> workers;

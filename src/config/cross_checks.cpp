@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
+#include "pool/hba.h"
 #include "src/config/setting.h"
 #include "src/config/values.h"
+#include "src/login/libpam.h"
 
 namespace bezel::config {
 
@@ -51,23 +54,63 @@ void check_direct_tls(const Settings& settings, Findings& findings) {
   }
 }
 
-void check_login(const Settings& settings, Findings& findings) {
-  if (settings.auth_type == AuthType::hba && settings.auth_hba_file.empty()) {
-    findings.push_back({"auth_hba_file", "expected a file name, as auth_type is hba; found none"});
-  }
-  if (settings.auth_type == AuthType::cert &&
-      (settings.client_tls_sslmode == pool::TlsMode::disable || settings.client_tls_ca_file.empty())) {
-    findings.push_back({"auth_type", "cert needs TLS: client_tls_sslmode and client_tls_ca_file must be given too"});
-  }
-  if (settings.auth_type != AuthType::any) {
-    if (!settings.auth_file.empty() || asks_servers_for_users(settings)) return;
-    const std::string type = format_value(settings, *find_setting("auth_type"));
-    findings.push_back({"auth_file", fmt::format("expected a file name, as auth_type is {}; found none", type)});
-    return;
-  }
+/// What clients may have to log in by: auth_type, those of databases, and the methods of the rules if they hold.
+std::set<AuthType> methods_in_use(const Settings& settings) {
+  std::set<AuthType> methods = {settings.auth_type};
   for (const auto& [name, database] : settings.databases) {
-    if (!database.user.empty()) continue;
-    findings.push_back({database_key(name), "expected a user, as auth_type is any; found none"});
+    if (database.auth_type) methods.insert(*database.auth_type);
+  }
+  if (methods.count(AuthType::hba) == 0 || !settings.hba_rules) return methods;
+  for (const pool::HbaRule& rule : settings.hba_rules->rules()) methods.insert(rule.method);
+  return methods;
+}
+
+/// Whether clients may be users that nothing here knows of.
+bool asks_others_for_users(const Settings& settings) {
+  const std::set<AuthType> methods = methods_in_use(settings);
+  return methods.count(AuthType::pam) > 0 || methods.count(AuthType::ldap) > 0 || asks_servers_for_users(settings);
+}
+
+/// Whether users of that method must be known here.
+bool needs_known_users(const Settings& settings, AuthType type) {
+  if (type != AuthType::hba || !settings.hba_rules) {
+    return type != AuthType::any && type != AuthType::pam && type != AuthType::ldap && type != AuthType::reject;
+  }
+  const auto& rules = settings.hba_rules->rules();
+  return std::any_of(rules.begin(), rules.end(),
+                     [&](const pool::HbaRule& rule) { return needs_known_users(settings, rule.method); });
+}
+
+/// What `type`, which stands under the key, needs besides.
+void check_auth_type(const Settings& settings, AuthType type, const std::string& key, Findings& findings) {
+  if (type == AuthType::hba && settings.auth_hba_file.empty()) {
+    findings.push_back({"auth_hba_file", fmt::format("expected a file name, as {} is hba; found none", key)});
+  }
+  if (type == AuthType::cert &&
+      (settings.client_tls_sslmode == pool::TlsMode::disable || settings.client_tls_ca_file.empty())) {
+    findings.push_back({key, "cert needs TLS: client_tls_sslmode and client_tls_ca_file must be given too"});
+  }
+  if (type == AuthType::ldap && !settings.ldap) {
+    findings.push_back({"auth_ldap_options", fmt::format("expected options, as {} is ldap; found none", key)});
+  }
+  if (settings.auth_file.empty() && !asks_servers_for_users(settings) && needs_known_users(settings, type)) {
+    const auto word =
+        std::find_if(kAuthTypeWords.begin(), kAuthTypeWords.end(), [&](const auto& one) { return one.second == type; });
+    findings.push_back({"auth_file", fmt::format("expected a file name, as {} is {}; found none", key, word->first)});
+  }
+}
+
+void check_login(const Settings& settings, Findings& findings) {
+  check_auth_type(settings, settings.auth_type, "auth_type", findings);
+  for (const auto& [name, database] : settings.databases) {
+    const std::string key = database_key(name) + ".auth_type";
+    if (database.auth_type) check_auth_type(settings, *database.auth_type, key, findings);
+    if (!database.user.empty() || database.auth_type.value_or(settings.auth_type) != AuthType::any) continue;
+    findings.push_back({database_key(name), fmt::format("expected a user, as {} is any; found none",
+                                                        database.auth_type ? key : "auth_type")});
+  }
+  if (methods_in_use(settings).count(AuthType::pam) > 0 && login::Libpam::load() == nullptr) {
+    findings.push_back({"auth_type", "pam needs libpam.so.0, which cannot be loaded"});
   }
 }
 
@@ -109,8 +152,12 @@ void doubt_databases(const Settings& settings, Findings& findings) {
 }
 
 void doubt_rules(const Settings& settings, Findings& findings) {
-  if (!settings.auth_hba_file.empty() && settings.auth_type != AuthType::hba) {
+  const std::set<AuthType> methods = methods_in_use(settings);
+  if (!settings.auth_hba_file.empty() && methods.count(AuthType::hba) == 0) {
     findings.push_back({"auth_hba_file", "has no effect, as auth_type is not hba"});
+  }
+  if (settings.ldap && methods.count(AuthType::ldap) == 0) {
+    findings.push_back({"auth_ldap_options", "has no effect, as auth_type is not ldap"});
   }
   if (!settings.auth_ident_file.empty() && settings.auth_hba_file.empty()) {
     findings.push_back({"auth_ident_file", "has no effect, as there is no auth_hba_file"});
@@ -119,7 +166,7 @@ void doubt_rules(const Settings& settings, Findings& findings) {
 
 void doubt_unknown_user(const Settings& settings, const std::string& key, const std::string& user, Findings& findings) {
   if (settings.auth_type == AuthType::any || settings.secrets.count(user) > 0) return;
-  if (asks_servers_for_users(settings)) return;
+  if (asks_others_for_users(settings)) return;
   findings.push_back({key, fmt::format("{} is not in auth_file and so cannot log in", user)});
 }
 

@@ -145,6 +145,17 @@ class ValueReader {
     duration_us = read.*std::get<DurationKind>(setting.kind).member;
   }
 
+  /// By the rules of the global setting.
+  void read_auth_type(const Parameter& parameter, std::optional<pool::AuthType>& type) {
+    for (const auto& [word, value] : kAuthTypeWords) {
+      if (word == parameter.value) {
+        type = value;
+        return;
+      }
+    }
+    fail(parameter, expected_found(expected_value(*find_setting("auth_type")), parameter.value));
+  }
+
   void read_pool_mode(const Parameter& parameter, std::optional<PoolMode>& mode) {
     for (const auto& [word, value] : kPoolModeWords) {
       if (word == parameter.value) {
@@ -301,6 +312,8 @@ class DatabaseReader {
       read_name(parameter, database_.user);
     } else if (parameter.key == "password") {
       read_password(parameter);
+    } else if (parameter.key == "auth_type") {
+      values_.read_auth_type(parameter, database_.auth_type);
     } else if (parameter.key == "auth_user") {
       read_name(parameter, database_.auth_user);
     } else if (parameter.key == "auth_dbname") {
@@ -498,7 +511,7 @@ class DatabaseReader {
 }  // namespace
 
 bool is_own_database_keyword(std::string_view keyword) {
-  constexpr std::array<std::string_view, 19> kOwn = {"upstream",           "role",
+  constexpr std::array<std::string_view, 20> kOwn = {"upstream",           "role",
                                                      "max_replica_lag",    "fallback_to_primary",
                                                      "pool_size",          "min_pool_size",
                                                      "reserve_pool_size",  "pool_mode",
@@ -507,7 +520,7 @@ bool is_own_database_keyword(std::string_view keyword) {
                                                      "datestyle",          "timezone",
                                                      "load_balance_hosts", "auth_user",
                                                      "auth_query",         "auth_dbname",
-                                                     "sslnegotiation"};
+                                                     "sslnegotiation",     "auth_type"};
   return std::find(kOwn.begin(), kOwn.end(), keyword) != kOwn.end();
 }
 
@@ -569,6 +582,7 @@ const std::vector<EntryKeyword>& database_keywords() {
        "The user of all server connections, whoever the client is; there is one pool then. Without one, each client "
        "logs in to the server as itself, and there is a pool for each user."},
       {"password", "The password of `user`. Without one: its secret in `auth_file`."},
+      {"auth_type", "As the global setting, for clients of this database."},
       {"auth_user", "As the global setting, for clients of this database."},
       {"auth_query", "As the global setting, for clients of this database."},
       {"auth_dbname", "As the global setting, for clients of this database."},

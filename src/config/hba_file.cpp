@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "src/config/hba_tokens.h"
+#include "src/config/ldap_options.h"
+#include "src/config/pam_service.h"
 #include "src/config/values.h"
 
 namespace bezel::config {
@@ -26,18 +28,19 @@ constexpr std::array<std::pair<std::string_view, HbaTransport>, 4> kTransports =
      {"hostssl", HbaTransport::hostssl},
      {"hostnossl", HbaTransport::hostnossl}}};
 
-constexpr std::array<std::pair<std::string_view, AuthType>, 8> kMethods = {{{"trust", AuthType::trust},
-                                                                            {"reject", AuthType::reject},
-                                                                            {"md5", AuthType::md5},
-                                                                            {"password", AuthType::plain},
-                                                                            {"plain", AuthType::plain},
-                                                                            {"scram-sha-256", AuthType::scram_sha_256},
-                                                                            {"cert", AuthType::cert},
-                                                                            {"peer", AuthType::peer}}};
+constexpr std::array<std::pair<std::string_view, AuthType>, 10> kMethods = {{{"trust", AuthType::trust},
+                                                                             {"reject", AuthType::reject},
+                                                                             {"md5", AuthType::md5},
+                                                                             {"password", AuthType::plain},
+                                                                             {"plain", AuthType::plain},
+                                                                             {"scram-sha-256", AuthType::scram_sha_256},
+                                                                             {"cert", AuthType::cert},
+                                                                             {"peer", AuthType::peer},
+                                                                             {"pam", AuthType::pam},
+                                                                             {"ldap", AuthType::ldap}}};
 
 /// Methods of PostgreSQL that there is nobody here to ask for.
-constexpr std::array<std::string_view, 8> kForeignMethods = {"ident", "gss",    "sspi", "pam",
-                                                             "ldap",  "radius", "bsd",  "oauth"};
+constexpr std::array<std::string_view, 6> kForeignMethods = {"ident", "gss", "sspi", "radius", "bsd", "oauth"};
 
 template <typename Value, size_t count>
 std::optional<Value> find_word(const std::array<std::pair<std::string_view, Value>, count>& words,
@@ -73,6 +76,10 @@ class RuleReader {
     rule.method = method(word("a method"), rule.transport);
     while (next_ < line_.fields.size()) {
       for (const HbaToken& token : line_.fields[next_++]) option(token.text, rule);
+    }
+    if (rule.method == AuthType::ldap) {
+      fail_if(ldap_.finish());
+      rule.ldap = ldap_.settings();
     }
     return rule;
   }
@@ -185,7 +192,8 @@ class RuleReader {
     }
     const std::optional<AuthType> found = find_word(kMethods, text);
     if (!found) {
-      fail(fmt::format("expected trust, reject, md5, password, scram-sha-256, cert or peer; found \"{}\"", text));
+      fail(fmt::format("expected trust, reject, md5, password, scram-sha-256, cert, peer, pam or ldap; found \"{}\"",
+                       text));
     }
     if (*found == AuthType::peer && transport != HbaTransport::local) {
       fail("method peer is for local connections only");
@@ -196,27 +204,56 @@ class RuleReader {
     return *found;
   }
 
-  void option(const std::string& text, pool::HbaRule& rule) const {
+  static void fail_if(std::string fault) {
+    if (!fault.empty()) fail(std::move(fault));
+  }
+
+  void ldap_option(const std::string& text, const std::string& name) {
+    const bool is_option = name.size() < text.size() && LdapOptions::is_option(name);
+    fail_if(is_option ? ldap_.read(name, text.substr(name.size() + 1)) : ldap_.fault_of_word(text));
+  }
+
+  void option(const std::string& text, pool::HbaRule& rule) {
     const size_t equals = text.find('=');
+    const std::string name = text.substr(0, equals);
+    if (rule.method == AuthType::ldap) return ldap_option(text, name);
     if (equals == std::string::npos) fail(fmt::format("expected name=value as an option; found \"{}\"", text));
-    const std::string name = text.substr(0, equals), value = text.substr(equals + 1);
+    const std::string value = text.substr(equals + 1);
     const bool is_mapped = rule.method == AuthType::cert || rule.method == AuthType::peer;
     if (name == "map") {
       if (!is_mapped) fail("option map is for the methods cert and peer only");
       const auto found = maps_.find(value);
       if (found == maps_.end()) fail(fmt::format("map \"{}\" is not in auth_ident_file", value));
       rule.map = found->second;
+    } else if (rule.method == AuthType::pam && name == "pamservice") {
+      if (!is_pam_service(value))
+        fail(fmt::format("pamservice: expected {}; found \"{}\"", kPamServiceExpected, value));
+      rule.pam_service = value;
     } else if (name == "clientcert" && value == "verify-full" && rule.method == AuthType::cert) {
       // That is what cert means.
     } else {
-      fail(fmt::format("option \"{}\" is not supported with this method", text));
+      fail(fmt::format("option \"{}\" is not supported with this method", name == "clientcert" ? text : name));
     }
   }
 
   const HbaLine& line_;
   const pool::IdentMaps& maps_;
+  LdapOptions ldap_;
   size_t next_ = 0;
 };
+
+/// The message without the password that stands in the line, should it be where another word is expected.
+std::string without_password(std::string message, const HbaLine& line) {
+  constexpr std::string_view kOption = "ldapbindpasswd=";
+  for (const HbaField& field : line.fields) {
+    for (const HbaToken& token : field) {
+      if (!token.text.starts_with(kOption)) continue;
+      const size_t at = message.find(token.text);
+      if (at != std::string::npos) message.replace(at, token.text.size(), "ldapbindpasswd");
+    }
+  }
+  return message;
+}
 
 }  // namespace
 
@@ -228,7 +265,7 @@ std::shared_ptr<const pool::HbaRules> read_hba_file(const std::string& path, std
     try {
       rules.push_back(RuleReader(line, maps).read());
     } catch (const Fault& fault) {
-      errors.add({line.file, line.line, {}, fault.message});
+      errors.add({line.file, line.line, {}, without_password(fault.message, line)});
     }
   }
   if (lines.empty() && errors.empty()) errors.add({path, 0, {}, "expected at least one rule; found none"});

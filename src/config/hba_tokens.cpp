@@ -15,13 +15,13 @@ namespace bezel::config {
 namespace {
 
 bool is_blank(char c) {
-  return c == ' ' || c == '\t' || c == '\r';
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 /// Cuts a line as PostgreSQL does: blanks end a field, unless a comma stands right before them.
 class Cutter {
  public:
-  explicit Cutter(std::string_view line) : rest_(line) {}
+  explicit Cutter(std::string_view line, bool has_comments = true) : rest_(line), has_comments_(has_comments) {}
 
   struct Cut {
     HbaToken token;
@@ -31,7 +31,7 @@ class Cutter {
   /// Nothing at the end of the line, or of what is right in it.
   std::optional<Cut> next() {
     while (!rest_.empty() && (is_blank(rest_.front()) || rest_.front() == ',')) rest_.remove_prefix(1);
-    if (rest_.empty() || rest_.front() == '#') return std::nullopt;
+    if (rest_.empty() || is_comment(rest_.front())) return std::nullopt;
     Cut cut;
     cut.token.quoted = rest_.front() == '"';
     bool in_quotes = false;
@@ -47,7 +47,7 @@ class Cutter {
         }
         continue;
       }
-      if (!in_quotes && (is_blank(c) || c == ',' || c == '#')) break;
+      if (!in_quotes && (is_blank(c) || c == ',' || is_comment(c))) break;
       cut.token.text += c;
     }
     if (in_quotes) {
@@ -61,7 +61,10 @@ class Cutter {
   const std::string& error() const { return error_; }
 
  private:
+  bool is_comment(char c) const { return has_comments_ && c == '#'; }
+
   std::string_view rest_;
+  bool has_comments_;
   std::string error_;
 };
 
@@ -215,6 +218,14 @@ class Reader {
 };
 
 }  // namespace
+
+std::vector<std::string> cut_words(std::string_view text, std::string& error) {
+  Cutter cutter(text, false);
+  std::vector<std::string> words;
+  while (auto cut = cutter.next()) words.push_back(std::move(cut->token.text));
+  error = cutter.error();
+  return words;
+}
 
 std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors) {
   Reader reader(errors);

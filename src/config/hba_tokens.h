@@ -35,4 +35,8 @@ constexpr size_t kHbaTokensMax = 1'000'000;
 /// what stands in these files. What is wrong becomes an error with its line. Blocks on the included files.
 std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors);
 
+/// The words of one text, with blanks or commas between them; there are no comments, nothing is included. Stops at what
+/// is wrong, with an error.
+std::vector<std::string> cut_words(std::string_view text, std::string& error);
+
 }  // namespace bezel::config

@@ -8,6 +8,7 @@
 #include "protocol/userlist.h"
 #include "src/config/configuration_file.h"
 #include "src/config/hba_file.h"
+#include "src/config/ldap_options.h"
 #include "src/config/tls_contexts.h"
 
 namespace bezel::config {
@@ -36,6 +37,12 @@ void read_auth_file(pool::Settings& settings, const std::string& content, Proble
 }  // namespace
 
 void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFailed& failed) {
+  settings.ldap.reset();
+  if (!settings.auth_ldap_options.empty()) {
+    LdapOptionsResult ldap = read_ldap_options(settings.auth_ldap_options);
+    if (!ldap.error.empty()) failed("auth_ldap_options", std::move(ldap.error));
+    settings.ldap = std::move(ldap.settings);
+  }
   settings.secrets.clear();
   if (const auto content = content_of("auth_file", settings.auth_file, failed)) {
     read_auth_file(settings, *content, faults);

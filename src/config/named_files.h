@@ -13,7 +13,8 @@ namespace bezel::config {
 /// What is wrong with a file as a whole, and the setting that names it.
 using FileFailed = std::function<void(const std::string& key, std::string message)>;
 
-/// Reads who may log in, and how: auth_file, auth_hba_file, auth_ident_file. Faulty lines go to `faults`.
+/// Reads who may log in, and how: auth_file, auth_hba_file, auth_ident_file, auth_ldap_options. Faulty lines go to
+/// `faults`.
 void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFailed& failed);
 
 /// Reads all of them anew: users, rules, certificates, keys. With any problem `settings` must not be used.

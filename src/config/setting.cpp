@@ -171,7 +171,9 @@ std::string format_value(const Settings& settings, const Setting& setting) {
                         [&](const DurationKind& kind) { return format_duration(settings.*kind.member, kind.unit_us); },
                         [&](const SizeKind& kind) { return fmt::format("{}", settings.*kind.member); },
                         [&](const FileModeKind& kind) { return format_file_mode(settings.*kind.member); },
-                        [&](const TextKind& kind) { return settings.*kind.member; },
+                        [&](const TextKind& kind) {
+                          return kind.shown != nullptr ? kind.shown(settings.*kind.member) : settings.*kind.member;
+                        },
                         [&](const FileKind& kind) { return settings.*kind.member; },
                         [&](const NamesKind& kind) { return fmt::format("{}", fmt::join(settings.*kind.member, ",")); },
                         [&](const auto& choice) {

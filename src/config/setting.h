@@ -72,6 +72,8 @@ struct TextKind {
   std::string_view expected;                    ///< what it should be, for errors and the documentation
   bool (*accepts)(std::string_view) = nullptr;  ///< null: everything
   bool list = false;                            ///< a YAML list is taken too, joined by commas
+  std::string (*shown)(std::string_view) =
+      nullptr;  ///< what of it may be seen, where it may hold a password; null: all
 };
 
 /// A file's name; when relative, it is meant from the folder of the configuration file that says so.
@@ -97,6 +99,8 @@ struct Setting {
 
 using PoolModeWords = std::span<const std::pair<std::string_view, pool::PoolMode>>;
 extern const PoolModeWords kPoolModeWords;
+using AuthTypeWords = std::span<const std::pair<std::string_view, pool::AuthType>>;
+extern const AuthTypeWords kAuthTypeWords;
 
 /// All global settings in alphabetical order. Safe to call from any thread.
 const std::vector<Setting>& settings_table();
@@ -118,7 +122,7 @@ std::optional<std::string> assign_list(pool::Settings& settings, const Setting& 
 /// What a value of the setting must be: "a port number from 1 to 65535".
 std::string expected_value(const Setting& setting);
 
-/// The value as SHOW CONFIG prints it; assign() takes it back.
+/// The value as SHOW CONFIG prints it; assign() takes it back, but for what nobody may see.
 std::string format_value(const pool::Settings& settings, const Setting& setting);
 
 /// Copies one setting's value.

@@ -1,6 +1,8 @@
 #include <array>
 
 #include "pool/login_throttle.h"
+#include "src/config/ldap_options.h"
+#include "src/config/pam_service.h"
 #include "src/config/setting.h"
 #include "src/config/values.h"
 
@@ -26,12 +28,14 @@ constexpr size_t kSocketDirBytesMax = 107 - 15;
 template <typename Value>
 using Words = std::pair<std::string_view, Value>;
 
-constexpr std::array<Words<AuthType>, 7> kAuthTypes = {{{"trust", AuthType::trust},
+constexpr std::array<Words<AuthType>, 9> kAuthTypes = {{{"trust", AuthType::trust},
                                                         {"any", AuthType::any},
                                                         {"plain", AuthType::plain},
                                                         {"md5", AuthType::md5},
                                                         {"scram-sha-256", AuthType::scram_sha_256},
                                                         {"cert", AuthType::cert},
+                                                        {"pam", AuthType::pam},
+                                                        {"ldap", AuthType::ldap},
                                                         {"hba", AuthType::hba}}};
 constexpr std::array<Words<PoolMode>, 3> kPoolModes = {
     {{"session", PoolMode::session}, {"transaction", PoolMode::transaction}, {"statement", PoolMode::statement}}};
@@ -116,8 +120,10 @@ std::vector<Setting> make_table() {
        "The file of users and their secrets, in the format of PgBouncer's `userlist.txt`: a line `\"user\" \"secret\"` "
        "for each user, where the secret is a plain password, PostgreSQL's md5 hash, or a SCRAM-SHA-256 verifier, "
        "such as `bezel hash` makes of a password that it asks for. The secrets serve to check clients and, where a "
-       "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`, unless there is an "
-       "`auth_user`. It is read again when it changes, and at each reload; a line that cannot be read fails the "
+       "database has no `password`, to log in to servers. Needed by every `auth_type` but `any`, `pam` and `ldap`, "
+       "unless "
+       "there is an `auth_user`. It is read again when it changes, and at each reload; a line that cannot be read "
+       "fails the "
        "reload."},
       {"auth_hba_file", login, at_reload, FileKind{&Settings::auth_hba_file},
        "The rules for `auth_type: hba`, in the format of PostgreSQL's `pg_hba.conf`: "
@@ -126,6 +132,16 @@ std::vector<Setting> make_table() {
       {"auth_ident_file", login, at_reload, FileKind{&Settings::auth_ident_file},
        "The maps from names in certificates and of system users to users, in the format of PostgreSQL's "
        "`pg_ident.conf`, which rules of `auth_hba_file` use by `map=`. It is read again at each reload."},
+      {"auth_ldap_options", login, at_reload,
+       TextKind{&Settings::auth_ldap_options, "options of LDAP", nullptr, false, ldap_options_without_password},
+       "Where and how `auth_type: ldap` has passwords checked, as `name=value` with blanks between them: "
+       "[authentication.md](authentication.md#ldap) has the options, which are those of PostgreSQL. Rules of "
+       "`auth_hba_file` have their own. `SHOW CONFIG` does not show `ldapbindpasswd`."},
+      {"auth_pam_service", login, at_runtime,
+       TextKind{&Settings::auth_pam_service, kPamServiceExpected, is_pam_service},
+       "The PAM service by which passwords are checked with `auth_type: pam`: the name of a file in `/etc/pam.d`. "
+       "Rules "
+       "of `auth_hba_file` may name another one. See [authentication.md](authentication.md#pam)."},
       {"auth_query", login, at_runtime, TextKind{&Settings::auth_query, "a query"},
        "The query that finds the secret of a user that is not in `auth_file`, run by `auth_user`. `$1` is the user's "
        "name. It answers with one row of two columns, the name and the secret; no row, or a row of NULLs: there is no "
@@ -144,8 +160,11 @@ std::vector<Setting> make_table() {
        "`plain`: by the password in clear text. `trust`: not at all, but the user must be in `auth_file`, or found by "
        "`auth_query`. `any`: "
        "not at all, any name will do; every database must then have a `user`, and everybody is a console "
-       "administrator. `cert`: by a TLS certificate of `client_tls_ca_file` whose common name is the user's. `hba`: by "
-       "what the rules of `auth_hba_file` say. [authentication.md](authentication.md) explains them."},
+       "administrator. `cert`: by a TLS certificate of `client_tls_ca_file` whose common name is the user's. `pam`, "
+       "`ldap`: by a password in clear text that PAM or an LDAP server judges; users need not be in `auth_file`. "
+       "`hba`: "
+       "by what the rules of `auth_hba_file` say. Can be set per database. [authentication.md](authentication.md) "
+       "explains them."},
       {"auth_user", login, at_runtime, TextKind{&Settings::auth_user, "the name of a user"},
        "The user that runs `auth_query`, so that the secrets of users need not be in `auth_file`; its own secret must "
        "be there, unless the server lets it in without. Empty: there are no users but those in `auth_file`. Can be set "
@@ -386,6 +405,7 @@ std::vector<Setting> make_table() {
 }  // namespace
 
 const PoolModeWords kPoolModeWords = kPoolModes;
+const AuthTypeWords kAuthTypeWords = kAuthTypes;
 
 const std::vector<Setting>& settings_table() {
   static const std::vector<Setting> kTable = make_table();

@@ -11,8 +11,7 @@ namespace bezel::config {
 namespace {
 
 /// Names that people bring along from PgBouncer, or guess, and what to do about each.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 31> kAdvice = {{
-    {"auth_ldap_options", "is not supported: users come from auth_file and auth_query"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 30> kAdvice = {{
     {"conffile", "cannot be set: the configuration file is named on the command line"},
     {"database", "is called databases"},
     {"dns_zone_check_period", "is not needed: names are looked up again when their time to live is over; remove it"},

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
@@ -76,6 +77,9 @@ int Daemon::run() {
   uv_run(&loop_, UV_RUN_DEFAULT);
   stop();
   log_.write(LogLevel::info, "bezel has ended");
+  // What still waits for a PAM module or an LDAP server cannot be interrupted, and uses libraries that exit() would
+  // take apart.
+  if (!checks_ended_) std::_Exit(0);
   return 0;
 }
 
@@ -94,6 +98,7 @@ std::string Daemon::start() {
   console_ = std::make_unique<admin::Console>(*fleet_, *this);
   metrics_ = std::make_unique<admin::Metrics>(*fleet_, *this);
   shared_->console = console_.get();
+  shared_->passwords = &passwords_;
   threads_ = std::make_unique<net::WorkerThreads>(workers, log);
   for (int i = 0; i < workers; i++) {
     loops_.push_back(std::make_unique<WorkerLoop>(i, threads_->runtime(i), *shared_, first_settings_));
@@ -133,6 +138,7 @@ void Daemon::stop() {
   metrics_server_.reset();
   followers_.reset();
   if (threads_) threads_->stop();
+  checks_ended_ = passwords_.stop();
   sockets_.close();
   loops_.clear();
   threads_.reset();

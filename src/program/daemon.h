@@ -13,12 +13,13 @@
 #include "admin/program.h"
 #include "pool/worker.h"
 #include "pool/worker_fleet.h"
+#include "src/login/password_service.h"
 #include "src/metrics_server/metrics_server.h"
 #include "src/net/listen_sockets.h"
 #include "src/net/worker_threads.h"
 #include "src/program/file_watch.h"
-#include "src/upstream/followers.h"
 #include "src/program/log_sink.h"
+#include "src/upstream/followers.h"
 
 namespace bezel::program {
 
@@ -77,6 +78,8 @@ class Daemon final : public admin::Program {
   std::unique_ptr<pool::WorkerFleet> fleet_;
   std::unique_ptr<admin::Console> console_;
   std::unique_ptr<admin::Metrics> metrics_;
+  login::PasswordService passwords_;
+  bool checks_ended_ = true;  ///< of passwords, when it stopped
   std::unique_ptr<net::WorkerThreads> threads_;
   std::vector<std::unique_ptr<WorkerLoop>> loops_;
   net::ListenSockets sockets_;

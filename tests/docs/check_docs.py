@@ -19,7 +19,8 @@ SOURCE_FOLDERS = ["protocol", "pool", "admin", "src", "bench", "tests"]
 # Made by builds and measurements.
 GENERATED = ("build/", "bench/results/")
 # Written about, and nobody's here.
-FOREIGN_NAMES = {"pg_advisory_xact_lock", "set_config", "snake_case", "bytes_max", "kName"}
+FOREIGN_NAMES = {"pg_advisory_xact_lock", "set_config", "snake_case", "bytes_max", "kName", "pam_unix", "TLS_CACERT",
+                 "TLS_REQCERT"}
 BEZEL = None
 
 
@@ -225,8 +226,9 @@ class Image(unittest.TestCase):
             packages |= {line.split(":")[0] for line in owner.splitlines() if "/x86_64" in line or "/aarch64" in line}
         of_the_base = {"libc6", "libgcc-s1", "libstdc++6"}
         of_sanitizers = {package for package in packages if re.fullmatch(r"lib(a|t|ub)san\d+", package)}
-        self.assertEqual(packages - of_the_base - of_sanitizers | {"libpq5", "libcurl4"}, self.run_packages,
-                         "libpq5 is loaded when a connection URI is read, libcurl4 when Patroni or Kubernetes is asked")
+        self.assertEqual(packages - of_the_base - of_sanitizers | {"libpq5", "libcurl4", "libldap-2.5-0", "libpam0g"}, self.run_packages,
+                         "libpq5 is loaded when a connection URI is read, libcurl4 when Patroni or Kubernetes is asked, "
+                         "libldap-2.5-0 and libpam0g for logins by LDAP and PAM")
 
     def test_copies_what_is_there(self) -> None:
         for line in re.findall(r"^COPY (?!--from)(.*)$", self.dockerfile, re.MULTILINE):

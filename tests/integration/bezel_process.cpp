@@ -37,8 +37,10 @@ std::string database_at(const PostgresServer& server, const std::string& further
 BezelProcess::BezelProcess(Configuration configuration) : port_(next_port()), path_(folder_.path_of("bezel.yaml")) {
   write_userlist(configuration.userlist.empty() ? kUserlist : configuration.userlist);
   write_configuration(configuration);
+  std::vector<std::string> command = configuration.wrapper;
+  command.insert(command.end(), {BEZEL_PROGRAM, path_});
   process_ = std::make_unique<ChildProcess>(
-      ChildProcess::Program{{BEZEL_PROGRAM, path_}, folder_.path_of("bezel.log"), configuration.environment});
+      ChildProcess::Program{command, folder_.path_of("bezel.log"), configuration.environment});
   wait_until("Bezel listens", [this] {
     if (!process_->running()) throw std::runtime_error("Bezel has ended: " + log());
     return log().find(" serves with ") != std::string::npos;

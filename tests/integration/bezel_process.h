@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "integration/child_process.h"
 #include "integration/pg_connection.h"
@@ -27,6 +28,8 @@ struct Configuration {
   /// Goes to the end of the file as it is.
   std::string further_lines = {};
   std::vector<std::string> environment = {};
+  /// A command that executes the command after it, in surroundings of its making.
+  std::vector<std::string> wrapper = {};
 };
 
 /// The entry of `databases:` for a server, with further parameters.

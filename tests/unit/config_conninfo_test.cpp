@@ -264,6 +264,7 @@ TEST_CASE("every keyword that is documented for databases is honoured, and libpq
                                                      {"port", "1"},
                                                      {"load_balance_hosts", "disable"},
                                                      {"pool_mode", "session"},
+                                                     {"auth_type", "pam"},
                                                      {"options", "'-c a=b'"},
                                                      {"sslmode", "disable"},
                                                      {"gssencmode", "disable"},

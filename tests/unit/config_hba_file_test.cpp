@@ -106,6 +106,26 @@ TEST_CASE("hba file: rules of every kind") {
   CHECK(rules[7].method == AuthType::reject);
 }
 
+TEST_CASE("hba file: pam and ldap") {
+  const auto rules = Rules(
+                         "local all all pam\n"
+                         "local all all pam pamservice=db-users\n"
+                         "host all all all ldap ldapserver=\"a b\" ldapbasedn=\"dc=x, dc=y\" \\\n"
+                         "  ldapbinddn=\"cn=reader, dc=x\" \"ldapbindpasswd=it's, #1\"\n")
+                         .read();
+  REQUIRE(rules.size() == 3);
+  CHECK(rules[0].method == AuthType::pam);
+  CHECK(rules[0].pam_service.empty());
+  CHECK(rules[1].pam_service == "db-users");
+  CHECK_FALSE(rules[1].ldap);
+  CHECK(rules[2].method == AuthType::ldap);
+  REQUIRE(rules[2].ldap);
+  CHECK(rules[2].ldap->uris == "ldap://a:389 ldap://b:389");
+  CHECK(rules[2].ldap->base == "dc=x, dc=y");
+  CHECK(rules[2].ldap->bind_dn == "cn=reader, dc=x");
+  CHECK(rules[2].ldap->bind_password == "it's, #1");
+}
+
 TEST_CASE("hba file: a line goes on after a backslash, and errors name its beginning") {
   const auto rules = Rules("host all \\\n  alice, \\\n bob all md5\nlocal all all trust\n").read();
   REQUIRE(rules.size() == 2);
@@ -154,10 +174,28 @@ TEST_CASE("hba file: every error has its line") {
             "expected a mask after the address, or a length (/32) at it; found \"trust\""},
            {"host all all 10.0.0.0 ffff:: trust", "the address and the mask are of different families"},
            {"local all all ident", "method \"ident\" is not supported"},
-           {"host all all all ldap ldapserver=x", "method \"ldap\" is not supported"},
-           {"local all all any", "expected trust, reject, md5, password, scram-sha-256, cert or peer; found \"any\""},
+           {"local all all radius", "method \"radius\" is not supported"},
+           {"local all all any",
+            "expected trust, reject, md5, password, scram-sha-256, cert, peer, pam or ldap; found \"any\""},
            {"local all all 127.0.0.1/32 trust",
-            "expected trust, reject, md5, password, scram-sha-256, cert or peer; found \"127.0.0.1/32\""},
+            "expected trust, reject, md5, password, scram-sha-256, cert, peer, pam or ldap; found \"127.0.0.1/32\""},
+           {"local all all pam pamservice=../shadow",
+            "pamservice: expected the name of a PAM service (lower-case letters, digits, - and _); found "
+            "\"../shadow\""},
+           {"local all all pam pam_use_hostname=1", "option \"pam_use_hostname\" is not supported with this method"},
+           {"local all all pam ldapserver=x", "option \"ldapserver\" is not supported with this method"},
+           {"local all all ldapbindpasswd=hidden ldap",
+            "expected trust, reject, md5, password, scram-sha-256, cert, peer, pam or ldap; found \"ldapbindpasswd\""},
+           {"local all all ldap ldapserver=x ldapbindpasswd=hidden part=of",
+            "expected name=value as an option; found something else (a value with blanks or commas stands in double "
+            "quotes)"},
+           {"local all all md5 ldapbindpasswd=hidden", "option \"ldapbindpasswd\" is not supported with this method"},
+           {"local all all ldap", "expected ldapserver or ldapurl; found none"},
+           {"local all all ldap pamservice=x", "option \"pamservice\" is not supported with this method"},
+           {"local all all ldap ldapserver=x ldapbasedn=dc=a,dc=b", "option \"dc\" is not supported with this method"},
+           {"local all all ldap ldapserver=x ldapbasedn=a ldapbindpasswd=two words",
+            "expected name=value as an option; found something else (a value with blanks or commas stands in double "
+            "quotes)"},
            {"host all all all peer", "method peer is for local connections only"},
            {"host all all all cert", "method cert is for hostssl connections only"},
            {"local all all md5 map=x", "option map is for the methods cert and peer only"},
@@ -225,8 +263,8 @@ TEST_CASE("hba file: included files and lists of names") {
   CHECK(names(read[5].users).empty());
   CHECK(read[1].line == 1);
   rules.folder.write("more/second.conf", "\n\nlocal second all rust\n");
-  CHECK(rules.errors() == Texts{"more/second.conf:3: expected trust, reject, md5, password, scram-sha-256, cert or "
-                                "peer; found \"rust\""});
+  CHECK(rules.errors() == Texts{"more/second.conf:3: expected trust, reject, md5, password, scram-sha-256, cert, "
+                                "peer, pam or ldap; found \"rust\""});
 }
 
 TEST_CASE("hba file: includes are bounded") {

@@ -52,6 +52,13 @@ const std::map<std::string, Samples>& samples() {
       {"auth_file", kFile},
       {"auth_hba_file", kFile},
       {"auth_ident_file", kFile},
+      {"auth_ldap_options",
+       {{{"", ""},
+         {"ldapserver=x ldapbasedn=y", "ldapserver=x ldapbasedn=y"},
+         {"ldapsuffix=\"a, b\"", "ldapsuffix=\"a, b\""}},
+        {}}},
+      {"auth_pam_service",
+       {{{"pgbouncer", "pgbouncer"}, {"db-users_2", "db-users_2"}}, {"", "Db", "../x", "a.b", "a b"}}},
       {"auth_query", kQuery},
       {"auth_query_cache_ttl", kSeconds},
       {"auth_query_stale_max", kSeconds},
@@ -62,8 +69,10 @@ const std::map<std::string, Samples>& samples() {
          {"md5", "md5"},
          {"scram-sha-256", "scram-sha-256"},
          {"cert", "cert"},
+         {"pam", "pam"},
+         {"ldap", "ldap"},
          {"hba", "hba"}},
-        {"", "scram", "MD5", "pam", "peer", "reject"}}},
+        {"", "scram", "MD5", "peer", "reject"}}},
       {"auth_user", {{{"", ""}, {"asker", "asker"}}, {}}},
       {"autodb_idle_timeout", kSeconds},
       {"batched_sends",
@@ -343,7 +352,7 @@ TEST_CASE("settings that need a restart are named and kept") {
 }
 
 TEST_CASE("names from PgBouncer get advice rather than a guess") {
-  for (const char* name : {"so_reuseport", "pkt_buf", "auth_ldap_options", "peer_id", "syslog", "user", "conffile"}) {
+  for (const char* name : {"so_reuseport", "pkt_buf", "peer_id", "syslog", "user", "conffile"}) {
     CAPTURE(name);
     CHECK(unknown_setting_message(name).find("unknown") == std::string::npos);
     CHECK(find_setting(name) == nullptr);

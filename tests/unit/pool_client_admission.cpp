@@ -77,6 +77,21 @@ class FakeRuntime final : public Runtime {
   std::vector<std::function<void()>> tasks;
 };
 
+/// Keeps what it is asked until a test answers.
+class FakeChecker final : public PasswordChecker {
+ public:
+  bool check(std::shared_ptr<PasswordQuestion> question, Done done) override {
+    if (full) return false;
+    asked.push_back(std::move(question));
+    waiting.push_back(std::move(done));
+    return true;
+  }
+
+  bool full = false;
+  std::vector<std::shared_ptr<PasswordQuestion>> asked;
+  std::vector<Done> waiting;
+};
+
 struct Pooler {
   explicit Pooler(AuthType type) {
     settings->auth_type = type;
@@ -262,4 +277,99 @@ TEST_CASE("passwords that are being checked when the limit is reached are not an
   pooler.runtime.now += 60'000'000;
   CHECK(check({"wrong!", "wrong!", "secret"}) ==
         std::vector<std::string>{"28P01 password authentication failed for user \"alice\"", throttled, throttled});
+}
+
+namespace {
+
+/// A client that has sent a password for PAM or LDAP to judge.
+struct ElsewhereLogin {
+  ElsewhereLogin(Pooler& its_pooler, const std::string& user) : pooler(its_pooler) {
+    pooler.shared.passwords = &checker;
+    stream.its_ends.peer_address = "192.0.2.1";
+    worker.accept(StreamPtr(&stream))->on_bytes(Pooler::startup(user));
+    CHECK(stream.written == std::string("R\0\0\0\x08\0\0\0\x03", 9));
+    std::string message;
+    protocol::append_password_message(message, "word");
+    stream.events->on_bytes(message);
+  }
+  std::string answered(PasswordVerdict::Kind kind) {
+    checker.waiting.at(0)({kind, "because"});
+    pooler.runtime.run();
+    worker.end_turn();
+    return Pooler::error_of(stream);
+  }
+
+  Pooler& pooler;
+  FakeChecker checker;
+  FakeStream stream;
+  Worker worker{0, pooler.runtime, pooler.shared, pooler.settings};
+};
+
+}  // namespace
+
+TEST_CASE("pam, ldap: who is asked what, and what comes of it") {
+  using Kind = PasswordVerdict::Kind;
+  Pooler pooler(AuthType::pam);
+  pooler.settings->auth_failure_limit = 0;
+  pooler.settings->auth_pam_service = "people";
+  {
+    ElsewhereLogin login(pooler, "somebody");
+    REQUIRE(login.checker.asked.size() == 1);
+    const PasswordQuestion& question = *login.checker.asked[0];
+    CHECK(question.method == AuthType::pam);
+    CHECK(question.pam_service == "people");
+    CHECK(question.user == "somebody");
+    CHECK(question.password == "word");
+    CHECK(question.client_address == "192.0.2.1");
+    CHECK(Pooler::error_of(login.stream).empty());
+    CHECK(login.answered(Kind::right) == "in");
+  }
+  CHECK(ElsewhereLogin(pooler, "alice").answered(Kind::wrong) ==
+        "28P01 password authentication failed for user \"alice\"");
+  CHECK(ElsewhereLogin(pooler, "alice").answered(Kind::unknown) == "57P03 the password could not be checked");
+  pooler.settings->auth_type = AuthType::ldap;
+  pooler.settings->ldap = std::make_shared<LdapSettings>();
+  ElsewhereLogin login(pooler, "alice");
+  CHECK(login.checker.asked.at(0)->method == AuthType::ldap);
+  CHECK(login.checker.asked.at(0)->ldap == pooler.settings->ldap);
+}
+
+TEST_CASE("pam: a client that leaves while it is judged, and one too many") {
+  Pooler pooler(AuthType::pam);
+  ElsewhereLogin login(pooler, "alice");
+  CHECK_FALSE(login.checker.asked.at(0)->given_up);
+  login.stream.events->on_closed("gone");
+  CHECK(login.checker.asked.at(0)->given_up);
+  CHECK(login.answered(PasswordVerdict::Kind::right).empty());
+  login.checker.full = true;
+  FakeStream late;
+  login.worker.accept(StreamPtr(&late))->on_bytes(Pooler::startup("alice"));
+  std::string message;
+  protocol::append_password_message(message, "word");
+  late.events->on_bytes(message);
+  CHECK(Pooler::error_of(late) == "53300 too many logins are waiting for their passwords to be checked");
+  login.worker.end_turn();
+}
+
+TEST_CASE("pam: only wrong passwords count as failed logins") {
+  using Kind = PasswordVerdict::Kind;
+  Pooler pooler(AuthType::pam);
+  pooler.settings->auth_failure_limit = 1;
+  CHECK(ElsewhereLogin(pooler, "alice").answered(Kind::unknown) == "57P03 the password could not be checked");
+  CHECK(ElsewhereLogin(pooler, "alice").answered(Kind::right) == "in");
+  ElsewhereLogin slow(pooler, "alice");
+  CHECK(ElsewhereLogin(pooler, "alice").answered(Kind::wrong) ==
+        "28P01 password authentication failed for user \"alice\"");
+  CHECK(slow.answered(Kind::right) == "28000 too many failed logins from this address");
+}
+
+TEST_CASE("a database's own auth_type") {
+  Pooler pooler(AuthType::trust);
+  DatabaseSettings& database = pooler.settings->databases["none"];
+  FakeStream by_certificate, by_any;
+  by_certificate.its_ends.peer_address = by_any.its_ends.peer_address = "192.0.2.1";
+  database.auth_type = AuthType::cert;
+  CHECK(pooler.outcome(by_certificate, "alice") == kNoCertificate);
+  database.auth_type = AuthType::any;
+  CHECK(pooler.outcome(by_any, "absent") == "28000 auth_type any needs a database with a forced user");
 }
