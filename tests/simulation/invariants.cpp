@@ -113,7 +113,7 @@ void Invariants::check_queue(Pool& pool, Seen& seen) {
   }
   // Who waits for a server that is being checked has one in sight.
   if (waiting.size() > count_servers(pool, ServerState::own_query) && count_servers(pool, ServerState::idle) > 0 &&
-      !pool.database_share().paused.load()) {
+      !pool.database_share().paused.load() && !world_.resume_under_way()) {
     world_.fail(
         fmt::format("pool {}/{}: a server is idle while a client waits", pool.database_name(), pool.user_name()));
   }

@@ -260,6 +260,16 @@ bool Session::ends_transaction_next() const {
   return begins_with(text, "commit") || begins_with(text, "rollback");
 }
 
+void Session::end_transaction_before_rest() {
+  std::string& text = input_.front().body;
+  text.erase(0, text.find(';') + 1);
+  force_status('I');
+}
+
+bool Session::skips_what_comes() const {
+  return skipping_ && std::none_of(input_.begin(), input_.end(), [](const Frame& frame) { return frame.type == 'S'; });
+}
+
 void Session::note_reported(const std::string& name, const std::string& value) {
   for (const Known& known : kKnown) {
     if (known.reported_name == name) reported_[std::string(known.key)] = value;

@@ -22,7 +22,7 @@ constexpr int64_t kRunUs = 1000 * kSecond;
 constexpr int64_t kWindDownUs = 20 * kSecond;
 constexpr int64_t kWindDownWithSilentServersUs = 60 * kSecond;
 
-constexpr size_t kLogLinesMax = 400;
+constexpr size_t kLogLinesMax = 5000;
 
 }  // namespace
 
@@ -326,9 +326,11 @@ void World::plan_operations() {
 void World::resume_later(pool::OperationRequest request) {
   after(random_.between(100, 200 * kMillisecond), current_worker_, [this, request] {
     if (verbose_) note("RESUME");
-    fleet_->operate_for_nobody(
-        {request.operation == pool::Operation::disable ? pool::Operation::enable : pool::Operation::resume,
-         request.database, 0});
+    const bool disabled = request.operation == pool::Operation::disable;
+    const pool::OperationRequest undo{disabled ? pool::Operation::enable : pool::Operation::resume, request.database,
+                                      0};
+    resumes_under_way_++;
+    fleet_->operate(current_worker_, undo, [this](const std::string&) { resumes_under_way_--; });
   });
 }
 

@@ -94,6 +94,8 @@ class World {
   pool::Shared& shared() { return shared_; }
   pool::WorkerFleet& fleet() { return *fleet_; }
   std::vector<std::unique_ptr<pool::Worker>>& workers() { return workers_; }
+  /// Whether some workers have not heard yet that a database is paused no more.
+  bool resume_under_way() const { return resumes_under_way_ > 0; }
 
   // ---- Servers and clients ----
 
@@ -168,6 +170,7 @@ class World {
   std::map<std::string, int> executed_;
   std::set<std::string> rolled_back_;
   int next_pid_ = 1000;
+  int resumes_under_way_ = 0;
 };
 
 }  // namespace bezel::simulation
