@@ -148,6 +148,7 @@ pool::StreamPtr World::own_stream(std::shared_ptr<Connection> connection, int wo
 
 void World::begin_turn(int worker) {
   current_worker_ = worker;
+  if (static_cast<size_t>(worker) < workers_.size()) invariants_.turn_begins(worker);
 }
 
 void World::flush(int worker) {
@@ -334,6 +335,15 @@ void World::resume_later(pool::OperationRequest request) {
   });
 }
 
+/// RECONNECT is on its way to the workers; what is posted to them now comes behind it.
+void World::reconnected(const std::string& database) {
+  if (cluster_) cluster_->timelines_forgotten();
+  for (const auto& worker : workers_) {
+    post(worker->index(),
+         [this, ids = invariants_.servers_of(worker->index(), database)] { invariants_.reconnected(ids); });
+  }
+}
+
 void World::operate_randomly() {
   using pool::Operation;
   static constexpr Operation kOperations[] = {Operation::pause,   Operation::kill,       Operation::reconnect,
@@ -352,9 +362,9 @@ void World::operate_randomly() {
     request.client_id = random_.pick(ids);
   }
   if (verbose_) note(fmt::format("operation {} on \"{}\"", static_cast<int>(request.operation), request.database));
-  // That would let the upstream forget what it has seen.
-  if (cluster_ && request.operation == Operation::reconnect) return;
-  fleet_->operate(current_worker_, request, [](const std::string&) {});
+  const auto refused = std::make_shared<bool>(false);
+  fleet_->operate(current_worker_, request, [refused](const std::string& error) { *refused = !error.empty(); });
+  if (request.operation == Operation::reconnect && !*refused) reconnected(request.database);
   const bool lasts = request.operation == Operation::pause || request.operation == Operation::kill ||
                      request.operation == Operation::suspend || request.operation == Operation::disable;
   if (lasts) resume_later(request);

@@ -26,6 +26,9 @@ class Backend;
 class SimulatedClient;
 class World;
 
+/// What the workers take at most to hear of something: posting takes 3 ms, and more when one waits for another.
+constexpr int64_t kHeardWithinUs = 10'000;
+
 /// Between the simulation's clock and the one for people.
 constexpr int64_t kWallClockOffsetUs = 1'700'000'000'000'000;
 
@@ -144,6 +147,7 @@ class World {
   void plan_operations();
   void operate_randomly();
   void resume_later(pool::OperationRequest request);
+  void reconnected(const std::string& database);
   void plan_faults();
 
   uint64_t seed_;
