@@ -17,6 +17,9 @@ namespace bezel::simulation {
 
 class World;
 
+/// The tag of what ends a transaction without a COMMIT, as CommandComplete has it.
+constexpr std::string_view kRollback{"ROLLBACK\0", 9};
+
 /// A client with a random program. All that it sends also goes to a Session of its own, and what comes back must be
 /// what that Session answers, byte for byte: complete, in order, once, under its own parameters.
 class SimulatedClient final : public Peer {

@@ -100,6 +100,7 @@ class Session {
   void close(const Frame& frame, std::string& out);
   void execute(const Frame& frame, std::string& out);
   void sync(std::string& out);
+  static void append_answer_description(std::string& out);
   bool run(const std::string& text, const std::string& parameter, std::string& out);
   bool run_select(const std::string& text, Portal& portal, int rows_max, std::string& out);
   bool run_set_config(std::string_view text, std::string& out);
@@ -133,8 +134,5 @@ class Session {
   std::vector<std::string> executed_;
   std::vector<std::string> lost_texts_;
 };
-
-/// The words of a statement.
-std::vector<std::string> words_of(std::string_view text);
 
 }  // namespace bezel::simulation
