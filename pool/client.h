@@ -167,6 +167,7 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   void go_through(Input& input);
   bool give_back_server(Input& input);
   void keep_in_journal(Input& input);
+  void leave_out_of_journal(const protocol::FrameHeader& header, Input& input);
   bool was_counted(const Input& input) const;
   void flush(Input& input);
   static void pass_over(Input& input, size_t bytes);
@@ -225,9 +226,9 @@ class Client final : public ByteStream::Events, public ConsoleClient {
   bool in_console_message_ = false;
   bool query_wait_notified_ = false;
   bool protocol_3_2_ = false;
-  bool body_is_copy_data_ = false;  // of the message that streams through
-  uint8_t replays_ = 0;             // in a row
-  uint64_t body_remaining_ = 0;     // of a message that streams through
+  bool body_not_journaled_ = false;  // of the message that streams through
+  uint8_t replays_ = 0;              // in a row
+  uint64_t body_remaining_ = 0;      // of a message that streams through
   size_t counted_bytes_ =
       0;  // of the input at hand or in carry_ that were gone through before, for a server that was lost
   size_t carry_needed_ = 0;  // bytes that carry_ must have before it is worth looking again

@@ -57,7 +57,7 @@ void Client::resume_input() {
 /// Returns what is left, in memory of this turn.
 std::string_view Client::process(std::string_view bytes) {
   Input input{bytes};
-  if (body_is_copy_data_) input.journaled = std::min<uint64_t>(body_remaining_, bytes.size());
+  if (body_not_journaled_) input.journaled = std::min<uint64_t>(body_remaining_, bytes.size());
   do {
     go_through(input);
     if (state_ == ClientState::closed) return {};
@@ -127,18 +127,24 @@ void Client::pass_body(Input& input) {
 bool Client::forward(const FrameHeader& header, Input& input) {
   input.position += kFrameHeaderBytes;
   body_remaining_ = header.body_bytes();
-  discard_body_ = body_is_copy_data_ = false;
+  discard_body_ = body_not_journaled_ = false;
   return true;
 }
 
 /// Nobody gets the message.
 bool Client::discard(const FrameHeader& header, Input& input) {
   if (server_ != nullptr) flush(input);
+  leave_out_of_journal(header, input);
   pass_over(input, kFrameHeaderBytes);
   body_remaining_ = header.body_bytes();
-  discard_body_ = true;
-  body_is_copy_data_ = false;
+  discard_body_ = body_not_journaled_ = true;
   return true;
+}
+
+/// The message at hand is not kept in the server's journal, but what came before it.
+void Client::leave_out_of_journal(const FrameHeader& header, Input& input) {
+  if (server_ != nullptr) keep_in_journal(input);
+  input.journaled = std::min<uint64_t>(input.position + header.frame_bytes(), input.bytes.size());
 }
 
 bool Client::need_more(size_t bytes) {
@@ -243,11 +249,10 @@ bool Client::copy_message(const FrameHeader& header, Input& input) {
   // Late data of a COPY that has failed; PostgreSQL ignores them as well.
   if (server_ == nullptr) return discard(header, input);
   if (header.type == 'd') {
-    keep_in_journal(input);
     server_->journal().skip_copy_data();
+    leave_out_of_journal(header, input);
     forward(header, input);
-    body_is_copy_data_ = true;
-    input.journaled = std::min<uint64_t>(input.position + body_remaining_, input.bytes.size());
+    body_not_journaled_ = true;
     return true;
   }
   if (server_->copying_in()) {
@@ -382,7 +387,7 @@ bool Client::bind(const FrameHeader& header, Input& input) {
   server_->expect({Request::bind, Answer::forward, false, statement});
   pass_over(input, kFrameHeaderBytes + prefix.bytes);
   body_remaining_ = header.body_bytes() - prefix.bytes;
-  discard_body_ = body_is_copy_data_ = false;
+  discard_body_ = body_not_journaled_ = false;
   return true;
 }
 

@@ -12,7 +12,7 @@ namespace bezel::pool {
 enum class Request : uint8_t {
   query,
   function_call,
-  sync,  // these are answered up to a ReadyForQuery
+  sync,  // these are answered up to a ReadyForQuery: ends_with_ready()
   parse,
   bind,
   describe,
@@ -20,6 +20,11 @@ enum class Request : uint8_t {
   close,     // these by one or more messages of their own
   copy_end,  // CopyDone or CopyFail sent before the server asked for data: no answer
 };
+
+/// Whether its answer ends with a ReadyForQuery.
+constexpr bool ends_with_ready(Request request) {
+  return request == Request::query || request == Request::function_call || request == Request::sync;
+}
 
 enum class Answer : uint8_t {
   forward,  ///< the client's

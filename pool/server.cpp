@@ -203,7 +203,8 @@ void Server::link(Client& client) {
   client_ = &client;
   journal_.clear();
   taken_before_ = stream_->taken_bytes();
-  answered_ = in_answer_ = error_told_ = false;
+  answered_ = false;
+  begin_answer();
   request_wall_us_ = pool_.worker().runtime().wall_clock_us();
   if (parameters_ != client.parameters()) apply_parameters();
 }

@@ -190,6 +190,7 @@ class Server final : public ByteStream::Events {
   void emit_forged();
   void drop_front(size_t& changes);
   void drop_until_sync();
+  void begin_answer();
   bool ready_for_query(std::string_view body);
   void command_complete(std::string_view body);
   void doubt_unreported_parameters();
@@ -263,6 +264,8 @@ class Server final : public ByteStream::Events {
   bool answered_ = false;      // something has gone to the client
   bool in_answer_ = false;     // the same, and no ReadyForQuery since
   bool error_told_ = false;    // to the client, in the request that is being answered
+  size_t completed_ = 0;       // of the same request: its statements, or what was executed
+  size_t skipped_ = 0;         // Queries behind the error in it
   bool refused_as_standby_ = false;
   ParameterSetPtr parameters_before_;  // the client's, before the transaction; nullptr: the same
   std::optional<protocol::ProtocolError> parameter_error_;

@@ -54,6 +54,8 @@ ServerLoss Server::describe_loss(std::string_view reason) const {
   loss.in_answer = in_answer_;
   loss.written = stream_->taken_bytes() != taken_before_;
   loss.error_told = error_told_;
+  loss.completed = completed_;
+  loss.requests_skipped = skipped_;
   loss.in_message = in_message_to_client();
   loss.copying_in = copying_in_;
   loss.request_incomplete = client_->in_message();
@@ -68,10 +70,8 @@ void Server::count_owed(ServerLoss& loss) const {
   for (size_t i = 0; i < outstanding_.size(); i++) {
     const OutstandingRequest& one = outstanding_.at(i);
     if (one.answer == Answer::swallow || one.request == Request::copy_end) continue;
-    const bool ends =
-        one.request == Request::query || one.request == Request::function_call || one.request == Request::sync;
-    if (ends) loss.requests_owed++;
-    loss.batch_open = !ends;
+    if (ends_with_ready(one.request)) loss.requests_owed++;
+    loss.batch_open = !ends_with_ready(one.request);
   }
   if (loss.requests_owed == 0 && unsynced_) loss.batch_open = true;
 }

@@ -1,6 +1,7 @@
 #include "pool/server_loss.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "pool/transaction_command.h"
@@ -14,6 +15,11 @@ namespace {
 using protocol::FrameHeader;
 using protocol::kFrameHeaderBytes;
 
+/// To what transaction is open.
+bool command_matters(TransactionCommand command) {
+  return command != TransactionCommand::none && command != TransactionCommand::empty;
+}
+
 /// Goes through a journal, message by message.
 class Reader {
  public:
@@ -26,6 +32,7 @@ class Reader {
       case 'Q':
         effect_.is_query = statements_ == 0;
         statement(text_of(body), true);
+        list_statements(text_of(body));
         end_request();
         return true;
       case 'F':
@@ -61,14 +68,28 @@ class Reader {
  private:
   static std::string_view text_of(std::string_view body) { return body.substr(0, body.find('\0')); }
 
-  void doubt() {
+  /// Something is bound, or executed, that nobody knows.
+  TransactionCommand doubt() {
     effect_.may_end = true;
     effect_.commits_midway = true;
     statements_++;
+    return TransactionCommand::other_end;
+  }
+
+  /// All statements of a Query, as far as they can be told apart.
+  void list_statements(std::string_view text) {
+    FirstStatement first = first_statement(text);
+    while (!first.alone && first.bytes > 0) {
+      effect_.commands.push_back(first.command);
+      text.remove_prefix(first.bytes);
+      first = first_statement(text);
+    }
+    const bool known = first.alone || (!may_hold_end_of_transaction(text) && !may_hold_begin_of_transaction(text));
+    effect_.commands.push_back(known ? first.command : TransactionCommand::other_end);
   }
 
   /// A statement is run. `several`: others may follow it in the text.
-  void statement(std::string_view text, bool several) {
+  TransactionCommand statement(std::string_view text, bool several) {
     const FirstStatement first = first_statement(text);
     const bool alone = first.alone || !several;
     const bool is_first = statements_ == 0;
@@ -77,29 +98,30 @@ class Reader {
     if (!is_first) effect_.commits = effect_.rolls_back = effect_.only_begins = false;
     switch (first.command) {
       case TransactionCommand::empty:
-        return;
+        break;
       case TransactionCommand::none:
         effect_.may_end = effect_.may_end || ended_ || (!alone && may_hold_end_of_transaction(text));
-        return;
+        break;
       case TransactionCommand::begin:
         effect_.begins = effect_.begins || is_first;
         effect_.only_begins = is_first && alone;
         effect_.may_end = effect_.may_end || ended_ || (!alone && may_hold_end_of_transaction(text));
-        return;
+        break;
       case TransactionCommand::commit:
         effect_.may_end = true;
         effect_.commits = is_first && alone;
         ended_ = true;
-        return;
+        break;
       case TransactionCommand::rollback:
         effect_.rolls_back = is_first && alone;
         effect_.may_end = effect_.may_end || !effect_.rolls_back;
         ended_ = true;
-        return;
+        break;
       case TransactionCommand::other_end:
         effect_.may_end = true;
-        return;
+        break;
     }
+    return first.command;
   }
 
   bool parse(std::string_view body) {
@@ -119,27 +141,23 @@ class Reader {
   bool bind(std::string_view body) {
     const auto prefix = protocol::decode_bind_prefix(body, body.size());
     if (prefix.status != protocol::BindPrefix::Status::ok) return false;
-    portal_ = prefix.portal;
-    has_portal_ = true;
-    if (prefix.statement.empty()) {
-      has_unnamed_ ? statement(unnamed_, false) : doubt();
-      return true;
-    }
-    const StatementPtr known = find_(prefix.statement);
-    if (known) {
-      statement(text_of(known->definition), false);
-    } else if (names_are_known_) {
-      statement("SELECT", false);  // of SQL's PREPARE, which takes no COMMIT; or of nobody
-    } else {
-      doubt();
-    }
+    portals_[prefix.portal] = bound(prefix.statement);
     return true;
+  }
+
+  TransactionCommand bound(std::string_view name) {
+    if (name.empty()) return has_unnamed_ ? statement(unnamed_, false) : doubt();
+    if (const StatementPtr known = find_(name)) return statement(text_of(known->definition), false);
+    // Of SQL's PREPARE, which takes no COMMIT; or of nobody.
+    return names_are_known_ ? statement("SELECT", false) : doubt();
   }
 
   bool execute(std::string_view body) {
     const auto message = protocol::decode_execute(body);
     if (!message) return false;
-    if (!has_portal_ || portal_ != message->portal) doubt();  // bound earlier, to whatever
+    const auto portal = portals_.find(message->portal);
+    // If not bound in this batch, it was earlier, to whatever.
+    effect_.commands.push_back(portal != portals_.end() ? portal->second : doubt());
     return true;
   }
 
@@ -148,7 +166,7 @@ class Reader {
     effect_ = {};
     statements_ = 0;
     ended_ = false;
-    has_portal_ = false;
+    portals_.clear();
   }
 
   /// The Sync behind a COPY may have been ignored by PostgreSQL, so it is not known where requests end.
@@ -157,6 +175,8 @@ class Reader {
     const auto add = [&](const RequestEffect& one) {
       all.may_end = all.may_end || one.may_end || one.rolls_back;
       all.commits_midway = all.commits_midway || one.commits_midway;
+      const bool matter = std::any_of(one.commands.begin(), one.commands.end(), command_matters);
+      if (matter) all.commands.assign(1, TransactionCommand::other_end);
     };
     for (const RequestEffect& one : reading_.requests) add(one);
     add(reading_.rest);
@@ -171,8 +191,9 @@ class Reader {
   size_t statements_ = 0;  // of the request
   bool ended_ = false;     // a statement of the request ends the transaction
   bool copies_;
-  bool has_unnamed_ = false, has_portal_ = false;
-  std::string_view unnamed_, portal_;
+  bool has_unnamed_ = false;
+  std::string_view unnamed_;
+  std::map<std::string_view, TransactionCommand> portals_;  // bound in the request
 };
 
 /// Of the request with that number among those owed; the one after the last is the open batch.
@@ -183,7 +204,18 @@ RequestEffect effect_of(const ServerLoss& loss, const JournalReading& journal, s
   }
   RequestEffect unknown;
   unknown.may_end = unknown.commits_midway = true;
+  unknown.commands = {TransactionCommand::other_end};
   return unknown;
+}
+
+/// Of the request that has got its error. In the journal it may be cut by Queries that were skipped with the rest.
+RequestEffect effect_before_error(const ServerLoss& loss, const JournalReading& journal) {
+  RequestEffect effect = effect_of(loss, journal, 0);
+  const size_t later = loss.requests_owed + loss.requests_skipped;
+  if (loss.requests_skipped > 0 && journal.certain && journal.requests.size() >= later) {
+    effect = journal.requests[journal.requests.size() - later];
+  }
+  return effect;
 }
 
 bool may_replay(const ServerLoss& loss, const JournalReading& journal) {
@@ -220,6 +252,14 @@ class Answering {
     }
     return {lost(), 'E'};
   }
+  /// To a request whose error was told: nothing behind that error was carried out, and what came before it was told
+  /// too.
+  LossReply reply_after_error(const RequestEffect& effect) {
+    // In doubt it has failed: what was meant to be in it must not run outside of it.
+    open_ = effect.open_after(open_, loss_.completed).value_or(true);
+    aborted_ = told_ = open_;
+    return {LossReply::Error::none, open_ ? 'E' : 'I'};
+  }
   bool open() const { return open_; }
 
  private:
@@ -246,6 +286,26 @@ class Answering {
 };
 
 }  // namespace
+
+std::optional<bool> RequestEffect::open_after(bool open, size_t completed) const {
+  for (size_t i = 0; i < std::min(completed, commands.size()); i++) {
+    switch (commands[i]) {
+      case TransactionCommand::none:
+      case TransactionCommand::empty:
+        break;
+      case TransactionCommand::begin:
+        open = true;
+        break;
+      case TransactionCommand::commit:
+      case TransactionCommand::rollback:
+        open = false;
+        break;
+      case TransactionCommand::other_end:
+        return std::nullopt;
+    }
+  }
+  return open;
+}
 
 JournalReading read_journal(const Journal& journal, const FindStatement& find, bool names_are_known) {
   if (!journal.complete()) return {};
@@ -287,8 +347,8 @@ LossVerdict decide(const ServerLoss& loss, const JournalReading& journal) {
   for (size_t i = 0; i < owed; i++) {
     const bool is_open = i == loss.requests_owed;
     const bool incomplete = is_open || (loss.copying_in && i == 0) || (loss.request_incomplete && i + 1 == owed);
-    LossReply reply = answering.reply(effect_of(loss, journal, i), incomplete, owed == 1);
-    if (i == 0 && loss.error_told) reply.error = LossReply::Error::none;
+    LossReply reply = i == 0 && loss.error_told ? answering.reply_after_error(effect_before_error(loss, journal))
+                                                : answering.reply(effect_of(loss, journal, i), incomplete, owed == 1);
     // Its CommandComplete may be there already.
     if (i == 0 && loss.in_answer && reply.error == LossReply::Error::rolled_back) reply.error = LossReply::Error::lost;
     if (is_open) reply.ready = '\0';

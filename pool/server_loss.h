@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "pool/journal.h"
 #include "pool/parameters.h"
 #include "pool/prepared_statements.h"
+#include "pool/transaction_command.h"
 #include "protocol/error_response.h"
 
 namespace bezel::pool {
@@ -23,6 +25,13 @@ struct RequestEffect {
   bool only_begins = false;
   bool commits_midway = false;  ///< a statement in it may commit while it still runs
   bool is_query = false;        ///< a Query
+  /// What is carried out, in order, each with an answer of its own: a Query's statements, or what is executed.
+  /// `other_end`: nobody knows what, or how many.
+  std::vector<TransactionCommand> commands;
+
+  /// Whether a transaction is open after the first `completed` of its commands, if one was open before them or not;
+  /// nothing: that is not known.
+  std::optional<bool> open_after(bool open, size_t completed) const;
 };
 
 /// What the journal tells.
@@ -51,6 +60,8 @@ struct ServerLoss {
   bool in_answer = false;           ///< the same, and no ReadyForQuery since
   bool written = true;              ///< something of what the client asked may have left
   bool error_told = false;          ///< the request being answered has got its error already
+  size_t completed = 0;             ///< of its commands, ahead of that
+  size_t requests_skipped = 0;      ///< Queries behind that error in the same batch: nobody carries them out
   bool in_message = false;          ///< a message has gone to the client only in part
   bool copying_in = false;          ///< the oldest request waits for the client's data
   size_t requests_owed = 0;         ///< unanswered ones that end with a ReadyForQuery

@@ -55,6 +55,11 @@ bool may_come_unasked(char type) {
   return type == 'S' || type == 'N' || type == 'A' || type == 'E';
 }
 
+/// CommandComplete, EmptyQueryResponse, PortalSuspended.
+bool completes_command(char type) {
+  return type == 'C' || type == 'I' || type == 's';
+}
+
 }  // namespace
 
 /// The chunk that is being gone through. What stands between `sent` and `position` goes to the client in one piece.
@@ -181,6 +186,7 @@ void Server::frame(const FrameHeader& header, std::string_view body, Output& out
   }
   if (state_ == ServerState::closed) return;
   if (!swallowed) in_answer_ = header.type != 'Z';
+  if (!swallowed && completes_command(header.type)) completed_++;
   swallow_body_ = swallowed;
   const size_t here = std::min<uint64_t>(header.frame_bytes(), left);
   body_remaining_ = header.frame_bytes() - here;
@@ -243,9 +249,18 @@ void Server::drop_front(size_t& changes) {
 /// After an error in extended protocol: the server skips everything up to the next Sync.
 void Server::drop_until_sync() {
   size_t changes = 0;
-  while (!outstanding_.empty() && outstanding_.front().request != Request::sync) drop_front(changes);
+  while (!outstanding_.empty() && outstanding_.front().request != Request::sync) {
+    if (ends_with_ready(outstanding_.front().request)) skipped_++;
+    drop_front(changes);
+  }
   if (changes > 0 && client_ != nullptr) client_->statements()->take_back(changes);
   if (outstanding_.empty()) skipping_until_sync_ = unsynced_ = true;
+}
+
+/// The answer to a request of the client's is still to come, all of it.
+void Server::begin_answer() {
+  in_answer_ = error_told_ = false;
+  completed_ = skipped_ = 0;
 }
 
 /// Returns whether the client must not see it.
@@ -262,8 +277,7 @@ bool Server::ready_for_query(std::string_view body) {
   Answer answer = client_ == nullptr ? Answer::swallow : Answer::forward;
   while (!outstanding_.empty()) {
     const Request request = outstanding_.front().request;
-    const bool ends_here = request == Request::query || request == Request::function_call || request == Request::sync;
-    if (ends_here) {
+    if (ends_with_ready(request)) {
       answer = outstanding_.front().answer;
       outstanding_.pop();
       break;
@@ -285,7 +299,7 @@ bool Server::ready_for_query(std::string_view body) {
     parameter_error_.reset();
     return true;
   }
-  error_told_ = false;
+  begin_answer();
   client_->request_done();
   return false;
 }

@@ -177,4 +177,9 @@ bool may_hold_end_of_transaction(std::string_view text) {
   return holds_word(text, kWords);
 }
 
+bool may_hold_begin_of_transaction(std::string_view text) {
+  static constexpr std::array<std::string_view, 2> kWords = {"BEGIN", "START"};
+  return holds_word(text, kWords);
+}
+
 }  // namespace bezel::pool

@@ -34,4 +34,7 @@ FirstStatement first_statement(std::string_view text);
 /// PREPARE, CALL, DO.
 bool may_hold_end_of_transaction(std::string_view text);
 
+/// The same for its beginning: BEGIN or START.
+bool may_hold_begin_of_transaction(std::string_view text);
+
 }  // namespace bezel::pool

@@ -245,6 +245,34 @@ TEST_CASE("lost servers: an error that was told is not told again") {
   CHECK(batch.ask(Messages().execute().sync()) == "ZI");
 }
 
+TEST_CASE("lost servers: an error that was told says what has become of the transaction") {
+  const auto run = [](std::string_view text) { return Messages().parse("", text).bind("", "").execute(); };
+  const std::string error = error_message("ERROR", "34000");
+  // A portal that nobody knows, in a transaction.
+  Scene unknown([&](RawClient& peer) {
+    if (read_to(peer, 'Q')) peer.send(complete("BEGIN", 'T'));
+    if (read_to(peer, 'S')) peer.send(error);
+  });
+  CHECK(unknown.ask(Messages().query("BEGIN")) == "C(BEGIN) ZT");
+  CHECK(unknown.ask(Messages().describe('P', "").execute().sync()) == "E(34000) ZE");
+  CHECK(unknown.ask(Messages().query("ROLLBACK")) == "C(ROLLBACK) ZI");
+  // A Query and a BEGIN behind the error in the same batch, which are skipped: on their way already,
+  const Messages rest = Messages().query("SELECT 1").append(run("BEGIN")).sync();
+  Scene under_way([&](RawClient& peer) {
+    if (read_to(peer, 'S')) peer.send(error);
+  });
+  CHECK(under_way.ask(run("SELECT 1/0").flush().append(rest)) == "E(34000) ZI");
+  // or sent when the error was known.
+  Scene later([&](RawClient& peer) {
+    if (read_to(peer, 'H')) peer.send(error);
+    read_to(peer, 'S');
+  });
+  later.client().send(run("SELECT 1/0").flush().bytes());
+  CHECK(brief(later.client().read_until('E')) == "E(34000)");
+  CHECK(later.ask(rest) == "ZI");
+  CHECK(later.ask(Messages().query("SELECT 1")) == kAgain);
+}
+
 TEST_CASE("lost servers: a login that had the server only lent waits for the next one") {
   Scene scene([](RawClient& peer) { read_to(peer, 'Q'); });
   RawClient other(own_address(), scene.bezel().port());

@@ -17,6 +17,9 @@ namespace bezel::simulation {
 
 class World;
 
+/// The tag of what ends a transaction without a COMMIT, as CommandComplete has it.
+constexpr std::string_view kRollback{"ROLLBACK\0", 9};
+
 /// A client with a random program. All that it sends also goes to a Session of its own, and what comes back must be
 /// what that Session answers, byte for byte: complete, in order, once, under its own parameters.
 class SimulatedClient final : public Peer {
@@ -58,6 +61,7 @@ class SimulatedClient final : public Peer {
   bool matches_after_loss(const Frame& frame, const Frame& expected);
   bool is_undone_parameter(const Frame& frame);
   bool is_rollback_of_lost(const Frame& frame);
+  bool is_ahead_of_its_parameters(const Frame& frame);
   void take_expected(const Frame& frame);
   void check_ledger(const Frame& frame);
   void connection_error(const Frame& frame);
@@ -82,6 +86,7 @@ class SimulatedClient final : public Peer {
   std::string new_id();
   std::string random_setting();
   bool transactions_allowed() const;
+  bool may_query() const;
   void add_extended(std::string& batch, bool may_fail);
 
   void send(const std::string& messages);
@@ -109,11 +114,13 @@ class SimulatedClient final : public Peer {
   bool at_first_of_step_ = false;
   std::vector<std::pair<std::string, std::string>> reported_in_step_;
   std::vector<std::string> ids_of_step_, ids_of_transaction_;
-  bool lost_ = false;      // the request being answered was lost
-  bool in_doubt_ = false;  // and may have been committed
+  bool rolled_back_ = false;  // the last answer was that, and parameters at most
+  bool lost_ = false;         // the request being answered was lost
+  bool in_doubt_ = false;     // and may have been committed
   int actions_left_ = 0;
   int ids_ = 0;
   bool may_pipeline_ = true;  // what is under way lets more follow
+  bool batch_open_ = false;   // of the extended protocol: its Sync has not been sent
   bool has_asked_to_cancel_ = false;
   bool act_scheduled_ = false;
   bool leaving_ = false;     // it has stopped in the middle of a message, and is about to vanish

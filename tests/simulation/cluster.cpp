@@ -26,15 +26,12 @@ constexpr int64_t kTickUs = 50 * kMillisecond;
 /// a transaction may go on for failover_grace.
 constexpr int64_t kServedWithinUs = 8 * kSecond;
 
-/// What the workers take at most to hear of a new primary: posting takes 3 ms, and more when one waits for another.
-constexpr int64_t kHeardWithinUs = 10 * kMillisecond;
-
 /// How many of the source's former answers may come once more.
 constexpr size_t kToldMax = 5;
 
 }  // namespace
 
-Cluster::Cluster(World& world) : world_(world) {
+Cluster::Cluster(World& world) : world_(world), switchover_(world), replicas_(world) {
   const Scenario& scenario = world.scenario();
   for (const pool::HostAddress& host : scenario.cluster->hosts) {
     ClusterMember& member = members_.emplace_back();
@@ -85,6 +82,9 @@ void Cluster::happens() {
   if (!members_[index].up || members_[index].starting) return;
   const bool is_primary = holder_ == index;
   if (world_.verbose()) world_.note(fmt::format("cluster: something happens to {}", members_[index].name));
+  if (is_primary && world_.scenario().switchovers && random.chance(40)) {
+    return switchover_.begin(*upstream_, [this, index] { return switch_over(index); });
+  }
   if (is_primary) return lose_primary_somehow(index);
   switch (random.below(3)) {
     case 0:
@@ -97,17 +97,36 @@ void Cluster::happens() {
   }
 }
 
+void Cluster::others_follow(int64_t low_us, int64_t high_us) {
+  elect_at_us_ = world_.now_us() + world_.random().between(low_us, high_us);
+}
+
+/// Returns whether that one is the primary, and could do so.
+bool Cluster::switch_over(size_t index) {
+  if (holder_ != index || !holder_serves()) return false;
+  stop(index, true);
+  start_again(index, false);
+  holder_.reset();
+  others_follow(kMillisecond, 200 * kMillisecond);
+  return true;
+}
+
+/// A replica, for a while.
+void Cluster::fall_behind() {
+  Random& random = world_.random();
+  ClusterMember& member = members_[random.below(members_.size())];
+  if (!member.in_recovery || member.lag_bytes > 0) return;
+  member.lag_bytes = static_cast<uint64_t>(random.between(1, 3 * kReplicaLagBytesMax));
+  if (world_.verbose()) world_.note(fmt::format("cluster: {} is {} bytes behind", member.name, member.lag_bytes));
+  world_.after(random.between(kMillisecond, 3 * kSecond), World::kNobody, [&member] { member.lag_bytes = 0; });
+}
+
 void Cluster::lose_primary_somehow(size_t index) {
   Random& random = world_.random();
-  const auto others_follow = [&](int64_t low_us, int64_t high_us) {
-    elect_at_us_ = world_.now_us() + random.between(low_us, high_us);
-  };
   switch (random.below(7)) {
-    case 0:  // a switchover
-      stop(index, true);
-      start_again(index, false);
-      holder_.reset();
-      return others_follow(kMillisecond, 200 * kMillisecond);
+    case 0:
+      switch_over(index);
+      return;
     case 1:  // it dies, and another one takes over
       stop(index, false);
       start_again(index, false);
@@ -149,6 +168,7 @@ void Cluster::control() {
       member.timeline = members_[*holder_].timeline;
     }
   }
+  if (world_.scenario().replicas_lag && random.chance(10)) fall_behind();
   upstream_->tick(now);
   note_health();
   world_.after(random.between(5 * kMillisecond, kTickUs), World::kNobody, [this] { control(); });
@@ -231,7 +251,7 @@ void Cluster::cut(size_t index, int64_t for_us) {
   ClusterMember& member = members_[index];
   if (member.cut || member.frozen) return;
   if (world_.verbose()) world_.note(fmt::format("cluster: {} is cut off for {} ms", member.name, for_us / 1000));
-  member.cut = true;
+  member.cut = was_silent_ = true;
   for (const auto& backend : world_.backends()) {
     if (backend->member() == &member) backend->set_cut(true);
   }
@@ -256,7 +276,7 @@ void Cluster::freeze(size_t index, int64_t for_us) {
   ClusterMember& member = members_[index];
   if (member.cut || member.frozen) return;
   if (world_.verbose()) world_.note(fmt::format("cluster: {} is frozen for {} ms", member.name, for_us / 1000));
-  member.frozen = true;
+  member.frozen = was_silent_ = true;
   for (const auto& backend : world_.backends()) {
     if (backend->member() == &member) backend->freeze();
   }
@@ -283,7 +303,7 @@ Membership Cluster::membership() const {
       told.role = holder_ == i ? MemberRole::primary : MemberRole::replica;
       told.state = member.up && !member.starting ? "running" : "stopped";
       if (world_.scenario().source_tells_timelines) told.timeline = member.timeline;
-      if (holder_ != i) told.lag_bytes = 0;
+      if (holder_ != i) told.lag_bytes = member.lag_bytes;
       told.takes_reads = member.up && !member.starting;
     }
     known.members.push_back(std::move(told));
@@ -319,6 +339,7 @@ void Cluster::poll() {
 void Cluster::deliver(Membership membership) {
   const int64_t now = world_.now_us();
   delivered_ = std::move(membership);
+  replicas_.told(*delivered_);
   if (world_.verbose()) {
     std::string list;
     for (const auto& member : delivered_->members) {
@@ -333,7 +354,8 @@ void Cluster::deliver(Membership membership) {
 // ---- Health --------------------------------------------------------------------------------------------------------
 
 void Cluster::note_health() {
-  bool healthy = holder_serves() && delivered_;
+  note_readable();
+  bool healthy = holder_serves() && delivered_ && !upstream_->held();
   if (healthy) {
     const ClusterMember& primary = members_[*holder_];
     healthy = primary.timeline == highest_timeline();
@@ -352,6 +374,27 @@ void Cluster::note_health() {
   } else if (healthy_since_us_ == 0) {
     healthy_since_us_ = world_.now_us();
   }
+}
+
+void Cluster::note_readable() {
+  for (const int64_t limit : {int64_t{0}, kReplicaLagBytesMax}) {
+    const bool readable =
+        !upstream_->held() && std::any_of(members_.begin(), members_.end(), [&](const ClusterMember& member) {
+          return member.serves() && member.in_recovery && replicas_.is_told(member.name, limit);
+        });
+    int64_t& since_us = readable_since_us_[limit];
+    if (!readable) since_us = 0;
+    if (readable && since_us == 0) since_us = world_.now_us();
+  }
+}
+
+/// Whether who reads there must have had a server within kServedWithinUs: a replica, or the primary in its place.
+bool Cluster::must_read(const pool::DatabaseSettings& database) const {
+  if (was_silent_ || world_.scenario().cluster->source != UpstreamSource::patroni) return false;
+  const int64_t since_us = readable_since_us_.at(database.replica_lag_bytes_max);
+  const bool readable = since_us != 0 && world_.now_us() - since_us >= kServedWithinUs;
+  const bool falls_back = database.target_session_attrs == pool::TargetSessionAttrs::prefer_standby;
+  return readable || (falls_back && healthy_us() >= kServedWithinUs);
 }
 
 int64_t Cluster::healthy_us() const {
@@ -388,6 +431,31 @@ void Cluster::check() {
   check_counts(row);
   check_primary(row);
   check_waiting();
+  switchover_.check();
+}
+
+void Cluster::timelines_forgotten() {
+  row_timeline_ = confirmed_timeline_ = 0;
+  confirmed_at_us_.clear();
+}
+
+/// Who reads gets a replica that is not too far behind by the source's word; where it falls back, or the primary.
+void Cluster::check_link(pool::Pool& pool, const pool::Server& server) {
+  using pool::TargetSessionAttrs;
+  const pool::DatabaseSettings& database = pool.database();
+  if (pool::wants_primary(database.target_session_attrs) || server.upstream() != upstream_) return;
+  if (world_.scenario().cluster->source != UpstreamSource::patroni) return;
+  const std::string& name = server.host().host;
+  const bool others_known = !confirmed_.empty() && world_.now_us() > confirmed_since_us_ + kHeardWithinUs;
+  if (database.target_session_attrs == TargetSessionAttrs::prefer_standby && (!others_known || name == confirmed_)) {
+    return;
+  }
+  if (others_known && name == confirmed_) {
+    world_.fail(fmt::format("{} wants a standby and gets {}, the primary", pool.database_name(), name));
+  }
+  if (!replicas_.may_be_read(name, database.replica_lag_bytes_max)) {
+    world_.fail(fmt::format("{} reads from {}, which is no replica or too far behind", pool.database_name(), name));
+  }
 }
 
 /// What the upstream counts is what the pools have.
@@ -434,6 +502,7 @@ void Cluster::check_primary(const pool::UpstreamRow& row) {
   const std::string name = primary == row.members.end() ? "" : primary->member.address.host;
   if (name == confirmed_) return;
   confirmed_ = name;
+  confirmed_since_us_ = world_.now_us();
   if (name.empty()) return;
   const uint32_t said = member(primary->member.address)->said_timeline;
   if (world_.verbose()) world_.note(fmt::format("cluster: {} is confirmed, on timeline {}", name, said));
@@ -448,11 +517,14 @@ void Cluster::check_primary(const pool::UpstreamRow& row) {
 void Cluster::check_waiting() {
   const Scenario& scenario = world_.scenario();
   const bool others_disturb = scenario.operations || scenario.refused_dials > 0 || scenario.failing_logins > 0;
-  if (others_disturb || healthy_us() < kServedWithinUs) return;
+  if (others_disturb) return;
   for (const auto& worker : world_.workers()) {
     worker->each_pool([&](pool::Pool& pool) {
       const pool::Client* first = pool.waiting().front();
-      if (first == nullptr || !pool::wants_primary(pool.database().target_session_attrs)) return;
+      if (first == nullptr) return;
+      const bool must = pool::wants_primary(pool.database().target_session_attrs) ? healthy_us() >= kServedWithinUs
+                                                                                  : must_read(pool.database());
+      if (!must) return;
       if (world_.now_us() - first->wait_since_us() < kServedWithinUs) return;
       world_.fail(fmt::format("client {} waits for a server for {} ms, and the cluster is healthy", first->id(),
                               (world_.now_us() - first->wait_since_us()) / 1000));

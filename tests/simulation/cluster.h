@@ -7,7 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "pool/pool.h"
 #include "pool/upstream.h"
+#include "tests/simulation/replicas.h"
+#include "tests/simulation/switchover.h"
 
 namespace bezel::simulation {
 
@@ -23,6 +26,7 @@ struct ClusterMember {
   bool cut = false;         ///< the network to it swallows everything
   bool frozen = false;      ///< its host answers, and none of its processes
   bool in_recovery = true;  ///< a standby
+  uint64_t lag_bytes = 0;   ///< of a standby
   uint32_t timeline = 1;
   uint32_t said_timeline = 0;  ///< the highest on which it has said that it is the primary
 
@@ -50,6 +54,13 @@ class Cluster {
   void acknowledged(const std::string& id);
   /// After each turn of a worker.
   void check();
+  /// A client has got that server in this turn.
+  void check_link(pool::Pool& pool, const pool::Server& server);
+  /// RECONNECT: a lower timeline may come again.
+  void timelines_forgotten();
+  /// Whether clients are held, or were a moment ago.
+  bool holds() const { return switchover_.holds(); }
+  size_t switchovers() const { return switchover_.finished(); }
 
   size_t promotions() const { return promotions_; }
 
@@ -63,6 +74,9 @@ class Cluster {
   void plan_events();
   void happens();
   void lose_primary_somehow(size_t index);
+  bool switch_over(size_t index);
+  void others_follow(int64_t low_us, int64_t high_us);
+  void fall_behind();
   void control();
   void elect();
   void finish_promotion(size_t index);
@@ -82,6 +96,8 @@ class Cluster {
   void deliver(pool::Membership membership);
 
   void note_health();
+  void note_readable();
+  bool must_read(const pool::DatabaseSettings& database) const;
   void check_counts(const pool::UpstreamRow& row);
   void check_primary(const pool::UpstreamRow& row);
   void check_waiting();
@@ -97,10 +113,16 @@ class Cluster {
   std::optional<pool::Membership> delivered_;
   int64_t healthy_since_us_ = 0;  // 0: it is not
   size_t promotions_ = 0;
+  ConsoleSwitchover switchover_;
+  Replicas replicas_;
+  /// By limit: since when a replica serves that may be read from, and the source says so; 0: none does.
+  std::map<int64_t, int64_t> readable_since_us_;
+  bool was_silent_ = false;  // a member that does not answer may hold up who reads for long
 
   std::map<std::string, Execution> executions_;
   std::map<uint32_t, int64_t> confirmed_at_us_;  // by timeline
   std::string confirmed_;                        // the member that was when last looked at
+  int64_t confirmed_since_us_ = 0;
   uint32_t confirmed_timeline_ = 0, row_timeline_ = 0;
   bool was_confirmed_ = false;
   std::map<std::string, int> tries_for_primary_;

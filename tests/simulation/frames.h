@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +15,13 @@ struct Frame {
   char type = 0;
   std::string body;
 };
+
+/// For logs.
+inline std::string shown(const Frame& frame) {
+  std::string text = fmt::format("{}[{}] ", frame.type, frame.body.size());
+  for (const char c : frame.body.substr(0, 200)) text += c >= 32 && c < 127 ? c : '.';
+  return text;
+}
 
 /// Cuts a stream of bytes into messages.
 class FrameCutter {

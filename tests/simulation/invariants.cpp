@@ -46,12 +46,32 @@ std::vector<std::pair<uint64_t, int64_t>> places(const Pool& pool) {
 
 }  // namespace
 
+bool Invariants::on_hold(Pool& pool) const {
+  return pool.database_share().paused.load() || (pool.upstream() != nullptr && pool.upstream()->held());
+}
+
+void Invariants::turn_begins(int worker) {
+  world_.workers()[static_cast<size_t>(worker)]->each_pool([&](Pool& pool) {
+    seen_[{pool.database_name(), pool.user_name()}].on_hold = on_hold(pool);
+  });
+}
+
+std::set<uint64_t> Invariants::servers_of(int worker, const std::string& database) {
+  std::set<uint64_t> ids;
+  world_.workers()[static_cast<size_t>(worker)]->each_pool([&](Pool& pool) {
+    if (!database.empty() && pool.database_name() != database) return;
+    each_server(pool, [&](Server& server) { ids.insert(server.id()); });
+  });
+  return ids;
+}
+
 void Invariants::check(int worker) {
   pool::Worker& checked = *world_.workers()[static_cast<size_t>(worker)];
   std::set<std::pair<std::string, std::string>> alive;
   checked.each_pool([&](Pool& pool) {
     Seen& seen = seen_[{pool.database_name(), pool.user_name()}];
     check_servers(pool, seen);
+    check_links(pool, seen);
     check_queue(pool, seen);
     check_launched(pool, seen);
     check_gauges(pool);
@@ -87,6 +107,31 @@ void Invariants::check_servers(Pool& pool, const Seen& seen) {
   }
 }
 
+/// A client has a server that it did not have before the turn.
+void Invariants::check_new_link(Pool& pool, const Server& server, const Seen& seen) {
+  const uint64_t client = server.client()->id();
+  if (seen.on_hold && on_hold(pool)) {
+    world_.fail(fmt::format("client {} gets server {}, and its pool is paused or held", client, server.id()));
+  }
+  if (retired_.contains(server.id())) {
+    world_.fail(fmt::format("client {} gets server {}, which is from before RECONNECT", client, server.id()));
+  }
+  if (Cluster* cluster = world_.cluster()) cluster->check_link(pool, server);
+}
+
+void Invariants::check_links(Pool& pool, Seen& seen) {
+  std::set<Link> links;
+  each_server(pool, [&](Server& server) {
+    if (server.state() == ServerState::idle && retired_.contains(server.id())) {
+      world_.fail(fmt::format("server {} is idle after RECONNECT", server.id()));
+    }
+    if (server.client() == nullptr) return;
+    links.emplace(server.client()->id(), server.id());
+    if (!seen.links.contains({server.client()->id(), server.id()})) check_new_link(pool, server, seen);
+  });
+  seen.links = std::move(links);
+}
+
 /// First come, first served.
 void Invariants::check_queue(Pool& pool, Seen& seen) {
   const std::vector<Place> waiting = places(pool);
@@ -112,8 +157,9 @@ void Invariants::check_queue(Pool& pool, Seen& seen) {
     world_.fail("a queue is not in the order of arrival");
   }
   // Who waits for a server that is being checked has one in sight.
+  const bool held = on_hold(pool) || world_.resume_under_way() || (world_.cluster() && world_.cluster()->holds());
   if (waiting.size() > count_servers(pool, ServerState::own_query) && count_servers(pool, ServerState::idle) > 0 &&
-      !pool.database_share().paused.load()) {
+      !held) {
     world_.fail(
         fmt::format("pool {}/{}: a server is idle while a client waits", pool.database_name(), pool.user_name()));
   }

@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   uint64_t steps = 0, answers = 0, messages = 0, cancels = 0, logins = 0, losses = 0, replays = 0, promotions = 0,
-           clusters = 0;
+           clusters = 0, switchovers = 0;
   for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
     auto world = std::make_unique<World>(seed, options.verbose);
     const bool good = world->run(options.steps);
@@ -96,12 +96,13 @@ int main(int argc, char** argv) {
     if (const auto* cluster = world->cluster()) {
       clusters++;
       promotions += cluster->promotions();
+      switchovers += cluster->switchovers();
     }
     for (const auto& [name, totals] : world->shared().statistics.totals()) replays += totals.replayed;
   }
   fmt::print(
       "{} seeds: {} steps, {} logins, {} messages and {} batches checked, {} queries cancelled, {} requests lost with "
-      "their servers, {} replayed, {} promotions in {} clusters\n",
-      options.seeds, steps, logins, messages, answers, cancels, losses, replays, promotions, clusters);
+      "their servers, {} replayed, {} promotions in {} clusters, {} by the console\n",
+      options.seeds, steps, logins, messages, answers, cancels, losses, replays, promotions, clusters, switchovers);
   return 0;
 }

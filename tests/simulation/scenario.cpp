@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "pool/upstream.h"
+#include "tests/simulation/replicas.h"
+
 namespace bezel::simulation {
 
 using pool::AuthType;
@@ -178,13 +181,20 @@ void Scenario::choose_cluster(Random& random) {
                                                             : TargetSessionAttrs::prefer_standby;
     first = false;
   }
+  switchovers = cluster->source == pool::UpstreamSource::patroni && random.chance(50);
+  replicas_lag = random.chance(50);
+  for (auto& [name, entry] : settings->databases) {
+    const bool reads = !pool::wants_primary(entry.target_session_attrs);
+    if (reads && random.chance(60)) entry.replica_lag_bytes_max = kReplicaLagBytesMax;
+  }
   actions = static_cast<int>(random.between(3, 20));
   settings->failover_grace_us = random.between(1, 2000) * kMillisecond;
   // Misfortunes that the cluster has of its own.
 
   server_slots = 1000;
   if (random.chance(70)) refused_dials = failing_logins = 0;
-  if (random.chance(70)) operations = reloads = false;
+  if (random.chance(50)) operations = false;
+  if (random.chance(70)) reloads = false;
 }
 
 pool::TargetSessionAttrs Scenario::target_of(const std::string& database) const {

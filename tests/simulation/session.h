@@ -60,6 +60,8 @@ class Session {
   bool request_holds(std::string_view word) const;
   /// Whether the next message is a Query whose first statement ends the transaction.
   bool ends_transaction_next() const;
+  /// Carries out that statement alone, without an answer: the rest of the text comes next. REQUIRES: there is one.
+  void end_transaction_before_rest();
   /// The client has been told of the value.
   void note_reported(const std::string& name, const std::string& value);
   /// The transaction is over, or has failed, where the client cannot know.
@@ -67,6 +69,8 @@ class Session {
   /// A step after which PostgreSQL sends what it has collected.
   bool take_flush_due() { return std::exchange(flush_due_, false); }
 
+  /// Whether it skips all that has been sent and what is sent next, after an error in a batch without its Sync yet.
+  bool skips_what_comes() const;
   bool copying_in() const { return copying_in_; }
   bool copying_for_execute() const { return copying_in_ && !in_query_; }
   char status() const { return status_; }
@@ -96,6 +100,7 @@ class Session {
   void close(const Frame& frame, std::string& out);
   void execute(const Frame& frame, std::string& out);
   void sync(std::string& out);
+  static void append_answer_description(std::string& out);
   bool run(const std::string& text, const std::string& parameter, std::string& out);
   bool run_select(const std::string& text, Portal& portal, int rows_max, std::string& out);
   bool run_set_config(std::string_view text, std::string& out);
@@ -129,8 +134,5 @@ class Session {
   std::vector<std::string> executed_;
   std::vector<std::string> lost_texts_;
 };
-
-/// The words of a statement.
-std::vector<std::string> words_of(std::string_view text);
 
 }  // namespace bezel::simulation

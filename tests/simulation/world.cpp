@@ -22,7 +22,7 @@ constexpr int64_t kRunUs = 1000 * kSecond;
 constexpr int64_t kWindDownUs = 20 * kSecond;
 constexpr int64_t kWindDownWithSilentServersUs = 60 * kSecond;
 
-constexpr size_t kLogLinesMax = 400;
+constexpr size_t kLogLinesMax = 5000;
 
 }  // namespace
 
@@ -148,6 +148,7 @@ pool::StreamPtr World::own_stream(std::shared_ptr<Connection> connection, int wo
 
 void World::begin_turn(int worker) {
   current_worker_ = worker;
+  if (static_cast<size_t>(worker) < workers_.size()) invariants_.turn_begins(worker);
 }
 
 void World::flush(int worker) {
@@ -326,10 +327,21 @@ void World::plan_operations() {
 void World::resume_later(pool::OperationRequest request) {
   after(random_.between(100, 200 * kMillisecond), current_worker_, [this, request] {
     if (verbose_) note("RESUME");
-    fleet_->operate_for_nobody(
-        {request.operation == pool::Operation::disable ? pool::Operation::enable : pool::Operation::resume,
-         request.database, 0});
+    const bool disabled = request.operation == pool::Operation::disable;
+    const pool::OperationRequest undo{disabled ? pool::Operation::enable : pool::Operation::resume, request.database,
+                                      0};
+    resumes_under_way_++;
+    fleet_->operate(current_worker_, undo, [this](const std::string&) { resumes_under_way_--; });
   });
+}
+
+/// RECONNECT is on its way to the workers; what is posted to them now comes behind it.
+void World::reconnected(const std::string& database) {
+  if (cluster_) cluster_->timelines_forgotten();
+  for (const auto& worker : workers_) {
+    post(worker->index(),
+         [this, ids = invariants_.servers_of(worker->index(), database)] { invariants_.reconnected(ids); });
+  }
 }
 
 void World::operate_randomly() {
@@ -350,9 +362,9 @@ void World::operate_randomly() {
     request.client_id = random_.pick(ids);
   }
   if (verbose_) note(fmt::format("operation {} on \"{}\"", static_cast<int>(request.operation), request.database));
-  // That would let the upstream forget what it has seen.
-  if (cluster_ && request.operation == Operation::reconnect) return;
-  fleet_->operate(current_worker_, request, [](const std::string&) {});
+  const auto refused = std::make_shared<bool>(false);
+  fleet_->operate(current_worker_, request, [refused](const std::string& error) { *refused = !error.empty(); });
+  if (request.operation == Operation::reconnect && !*refused) reconnected(request.database);
   const bool lasts = request.operation == Operation::pause || request.operation == Operation::kill ||
                      request.operation == Operation::suspend || request.operation == Operation::disable;
   if (lasts) resume_later(request);

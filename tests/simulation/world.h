@@ -26,6 +26,9 @@ class Backend;
 class SimulatedClient;
 class World;
 
+/// What the workers take at most to hear of something: posting takes 3 ms, and more when one waits for another.
+constexpr int64_t kHeardWithinUs = 10'000;
+
 /// Between the simulation's clock and the one for people.
 constexpr int64_t kWallClockOffsetUs = 1'700'000'000'000'000;
 
@@ -94,6 +97,8 @@ class World {
   pool::Shared& shared() { return shared_; }
   pool::WorkerFleet& fleet() { return *fleet_; }
   std::vector<std::unique_ptr<pool::Worker>>& workers() { return workers_; }
+  /// Whether some workers have not heard yet that a database is paused no more.
+  bool resume_under_way() const { return resumes_under_way_ > 0; }
 
   // ---- Servers and clients ----
 
@@ -142,6 +147,7 @@ class World {
   void plan_operations();
   void operate_randomly();
   void resume_later(pool::OperationRequest request);
+  void reconnected(const std::string& database);
   void plan_faults();
 
   uint64_t seed_;
@@ -168,6 +174,7 @@ class World {
   std::map<std::string, int> executed_;
   std::set<std::string> rolled_back_;
   int next_pid_ = 1000;
+  int resumes_under_way_ = 0;
 };
 
 }  // namespace bezel::simulation

@@ -188,3 +188,83 @@ TEST_CASE("pipelines: each request gets its answer") {
   told.error_told = true;
   CHECK(verdict(told, insert + insert).replies == Replies{{Error::none, 'E'}, {Error::aborted, 'E'}});
 }
+
+namespace {
+
+/// Of a request that was told an error after so many of its commands, what its ReadyForQuery says.
+char after_error(char status, size_t completed, const std::string& bytes, bool synced = true) {
+  ServerLoss told = loss(status, synced ? 1 : 0, !synced);
+  told.answered = told.in_answer = told.error_told = true;
+  told.completed = completed;
+  const LossVerdict after = verdict(told, bytes);
+  CHECK(after.replies == Replies{{Error::none, synced ? after.status : '\0'}});
+  CHECK(after.skip_until_sync == !synced);
+  return after.status;
+}
+
+}  // namespace
+
+TEST_CASE("an error that was told says what has become of the transaction") {
+  const std::string sync = sync_message();
+  std::string old_portal;
+  protocol::append_execute(old_portal, "");
+  // Nothing behind the error was carried out, whatever it is.
+  CHECK(after_error('T', 0, old_portal + sync) == 'E');
+  CHECK(after_error('T', 0, old_portal, false) == 'E');
+  CHECK(after_error('T', 0, run("SELECT 1/0") + run("COMMIT") + sync) == 'E');
+  CHECK(after_error('T', 0, query("SELECT 1/0; COMMIT")) == 'E');
+  CHECK(after_error('I', 0, run("SELECT 1/0") + run("BEGIN") + sync) == 'I');
+  CHECK(after_error('I', 0, query(std::string(Journal::kBytesMax, ' '))) == 'I');
+  CHECK(after_error('I', 1, run("SELECT 1") + run("SELECT 1/0") + run("BEGIN") + sync) == 'I');
+  CHECK(after_error('E', 0, query("SELECT 1")) == 'E');
+  // What came before it was.
+  CHECK(after_error('I', 1, run("BEGIN") + run("SELECT 1/0") + sync) == 'E');
+  CHECK(after_error('I', 2, run("SELECT 1") + run("BEGIN") + run("SELECT 1/0") + sync) == 'E');
+  CHECK(after_error('I', 1, query("BEGIN; SELECT 1/0")) == 'E');
+  CHECK(after_error('I', 1, query("SELECT 1; SELECT 1/0")) == 'I');
+  CHECK(after_error('T', 1, run("COMMIT") + run("SELECT 1/0") + sync) == 'I');
+  CHECK(after_error('T', 1, query("COMMIT; SELECT 1/0")) == 'I');
+  CHECK(after_error('T', 2, query("ROLLBACK; COMMIT; SELECT 1/0")) == 'I');
+  CHECK(after_error('E', 1, query("ROLLBACK; SELECT 1/0")) == 'I');
+  CHECK(after_error('T', 1, query("SELECT 1; SELECT 1/0")) == 'E');
+  // Several portals of one batch.
+  std::string batch;
+  protocol::append_parse(batch, "", "COMMIT");
+  protocol::append_bind(batch, "first", "");
+  protocol::append_parse(batch, "", "SELECT 1/0");
+  protocol::append_bind(batch, "second", "");
+  protocol::append_execute(batch, "first");
+  protocol::append_execute(batch, "second");
+  CHECK(after_error('T', 1, batch + sync) == 'I');
+  // Where that is not known, it has failed: what was meant to be in it must not run outside of it.
+  for (const char status : {'I', 'T'}) {
+    CHECK(after_error(status, 1, query("COMMIT AND CHAIN; SELECT 1/0")) == 'E');
+    CHECK(after_error(status, 1, query("BEGIN; COMMIT; SELECT 1/0")) == 'E');
+    CHECK(after_error(status, 1, old_portal + run("SELECT 1/0") + sync) == 'E');
+    CHECK(after_error(status, 1, query(std::string(Journal::kBytesMax, ' '))) == 'E');
+  }
+}
+
+TEST_CASE("a Query behind the error in the same batch is skipped with it") {
+  const std::string skipped = run("BEGIN") + run("SELECT 1/0") + query("SELECT 1") + run("SELECT 2");
+  ServerLoss told = loss('I', 1);
+  told.answered = told.in_answer = told.error_told = true;
+  told.requests_skipped = 1;
+  CHECK(verdict(told, skipped + sync_message()).status == 'I');
+  told.completed = 1;
+  CHECK(verdict(told, skipped + sync_message()).status == 'E');
+  told.requests_owed = 0;
+  told.batch_open = true;
+  CHECK(verdict(told, skipped).status == 'E');
+}
+
+TEST_CASE("what follows an error that was told in a transaction is refused, up to its end") {
+  ServerLoss told = loss('T', 3);
+  told.error_told = true;
+  const std::string insert = query("INSERT INTO t VALUES (1)");
+  CHECK(verdict(told, query("SELECT 1/0") + insert + query("COMMIT")).replies ==
+        Replies{{Error::none, 'E'}, {Error::aborted, 'E'}, {Error::rolled_back, 'I'}});
+  told.completed = 1;
+  CHECK(verdict(told, query("COMMIT; SELECT 1/0") + insert + insert).replies ==
+        Replies{{Error::none, 'I'}, {Error::doubtful, 'I'}, {Error::doubtful, 'I'}});
+}

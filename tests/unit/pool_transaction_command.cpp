@@ -76,6 +76,9 @@ TEST_CASE("words that may stand for an end of a transaction, and statements that
   CHECK(may_hold_end_of_transaction("x;END"));
   CHECK(may_hold_end_of_transaction("select 1;prepare transaction 'x'"));
   CHECK_FALSE(may_hold_end_of_transaction("select committed, ending, commit_id; select 2"));
+  CHECK(may_hold_begin_of_transaction("select 1;Begin"));
+  CHECK(may_hold_begin_of_transaction("select 1; start transaction"));
+  CHECK_FALSE(may_hold_begin_of_transaction("select beginning, started, begin_id; commit"));
   for (const char* text : {"CALL p()", "do $$ begin commit; end $$", "VACUUM", "vacuum (full) t", "REINDEX TABLE t",
                            "CREATE INDEX CONCURRENTLY i ON t (a)", "CREATE DATABASE d", "drop database d",
                            "ALTER TABLE t DETACH PARTITION p CONCURRENTLY", "ALTER SYSTEM SET x = 1"}) {
