@@ -290,6 +290,31 @@ TEST_CASE("patroni follower: nobody is hung up on because somebody else was quic
   setting.loop.until([&] { return slow.count() >= 2; });
 }
 
+TEST_CASE("patroni follower: who owes an answer when a change begins is asked again in the same round") {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool is_let = false;
+  const ScriptedServer silent(hangs);
+  ScriptedServer late([&](ServerConnection& connection, const SeenRequest&) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return is_let; });
+    connection.reply(200, cluster_json("x", {}));
+  });
+  Setting setting({late.url(), silent.url()});
+  setting.start();
+  setting.loop.until([&] { return late.count() == 1; });
+  setting.follower->set_changing(true);
+  // The only other one never answers, which is no reason to wait for the end of its time.
+  setting.loop.until([&] { return silent.count() == 1; });
+  {
+    const std::lock_guard lock(mutex);
+    is_let = true;
+  }
+  changed.notify_all();
+  setting.until_memberships(1);
+  CHECK(late.count() >= 2);
+}
+
 TEST_CASE("patroni follower: an answer that comes late is not told") {
   // `late` answers the request in calm only when it is let: then something newer is known.
   std::mutex mutex;
