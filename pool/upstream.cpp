@@ -467,7 +467,10 @@ bool Upstream::may_finish_reading(const HostAddress& address, TargetSessionAttrs
   if (wants_primary(wanted)) return false;
   const std::lock_guard lock(mutex_);
   const State* state = find(address);
-  return state != nullptr && state->listed && is_serving(state->member.state);
+  if (state == nullptr || !state->listed || !is_serving(state->member.state)) return false;
+  // Who may read anywhere may also have written, and what an old primary commits is lost.
+  const bool was_primary = state->said && !state->said->in_recovery;
+  return !was_primary || !confirmed_ || address == *primary_;
 }
 
 bool Upstream::superseded(const HostAddress& address) const {

@@ -133,8 +133,8 @@ class Upstream {
   void suspect(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Whether connections to it may go on to be used.
   bool serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
-  /// Whether transactions under way there may take their time, though it does not serve: they only read, and the server
-  /// is alive by the source's word. Others could be better for reading.
+  /// Whether transactions under way there may take their time, though it does not serve: they read, the server is
+  /// alive by the source's word, and nothing that they do there can be lost. Others are better for reading.
   bool may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const;
   /// Whether another server is the primary by its own word: what is committed on this one now is lost.
   bool superseded(const HostAddress& address) const;

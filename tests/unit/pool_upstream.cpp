@@ -390,8 +390,16 @@ TEST_CASE("upstream: readers may end what they are at on a server that lives, wr
   CHECK(cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
   CHECK(!cluster.upstream.may_finish_reading(kA, kPrimary));
   CHECK(!cluster.upstream.may_finish_reading({"10.0.0.9", 5432}, kStandby));
-  cluster.report({member(kA, MemberRole::primary), member(kB, MemberRole::replica, "stopped")});
-  CHECK(!cluster.upstream.may_finish_reading(kB, kStandby));
+  // Unless the server was the primary, and another one is now: they may have written.
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {false, false, 2}}};
+  REQUIRE(cluster.connect() == kA);
+  CHECK(cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
+  cluster.cluster_led_by(kB, 2);
+  REQUIRE(cluster.connect() == kB);
+  CHECK(!cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
+  CHECK(cluster.upstream.may_finish_reading(kB, TargetSessionAttrs::prefer_standby));
+  cluster.report({member(kB, MemberRole::primary), member(kC, MemberRole::replica, "stopped")});
+  CHECK(!cluster.upstream.may_finish_reading(kC, kStandby));
 }
 
 TEST_CASE("upstream: what a server says decides whether a database may have it") {
