@@ -507,6 +507,8 @@ void Pool::upstream_changed() {
     if (server->state() == ServerState::closed) continue;
     if (at_once) {
       server->close(Server::kNotServing);
+    } else if (upstream_->may_finish_reading(server->host(), database.target_session_attrs)) {
+      server->mark_to_close();
     } else {
       server->leave_within(worker_.settings().failover_grace_us);
     }

@@ -28,6 +28,12 @@ const Member* leader_of(const Membership& membership) {
   return leader;
 }
 
+/// Figures apart, which are different all the time.
+bool tells_of_a_change(const Member& before, const Member& now) {
+  return before.role != now.role || before.state != now.state || before.timeline != now.timeline ||
+         before.takes_reads != now.takes_reads;
+}
+
 }  // namespace
 
 bool is_sign_of_change(std::string_view sqlstate) {
@@ -93,6 +99,7 @@ void Upstream::take_members(const Membership& membership) {
     if (taken++ == kMembersMax) break;
     State* state = find(member.address);
     if (state == nullptr) state = &members_.emplace_back();
+    if (tells_of_a_change(state->member, member)) state->failed_us = 0;
     state->member = member;
     state->listed = true;
   }
@@ -148,10 +155,20 @@ void Upstream::on_silence(std::string_view why) {
 }
 
 void Upstream::tick(int64_t now_us) {
-  const std::lock_guard lock(mutex_);
-  if (!changing() || now_us - last_sign_us_ < kQuietUs) return;
-  without_primary_since_us_ = 0;
-  end_change(now_us, nullptr);
+  bool look_again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (State& state : members_) {
+      if (state.failed_us == 0 || now_us - state.failed_us < kOutOfReachUs) continue;
+      state.failed_us = 0;
+      look_again = look_again || is_better_to_read_from(state, 0);
+    }
+    if (changing() && now_us - last_sign_us_ >= kQuietUs) {
+      without_primary_since_us_ = 0;
+      end_change(now_us, nullptr);
+    }
+  }
+  if (look_again) changed_(*this);
 }
 
 // ---- Changes
@@ -228,6 +245,13 @@ bool Upstream::may_read_from(const State& state, int64_t lag_bytes_max) const {
   // Where the source tells no roles, it tells no lag either.
   if (member.role == MemberRole::unknown) return !state.said || state.said->in_recovery;
   return lag_bytes_max == 0 || (member.lag_bytes && *member.lag_bytes <= static_cast<uint64_t>(lag_bytes_max));
+}
+
+/// Whether readers who have fallen back to the primary should leave it for this one.
+bool Upstream::is_better_to_read_from(const State& state, int64_t lag_bytes_max) const {
+  if (state.failed_us != 0 || !may_read_from(state, lag_bytes_max)) return false;
+  // One that has not spoken yet may be better by the source's word, but not while it hangs.
+  return state.said || (state.member.role != MemberRole::unknown && state.tries == 0);
 }
 
 Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us) {
@@ -328,7 +352,10 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
     const std::lock_guard lock(mutex_);
     State* state = find(address);
     if (state == nullptr) return "the server is not a member of the cluster any more";
+    const bool was_better = is_better_to_read_from(*state, 0);
     state->said = role;
+    state->failed_us = 0;
+    look_again = !was_better && is_better_to_read_from(*state, 0);
     const bool is_confirmed = confirmed_ && address == *primary_;
     if (role.in_recovery) {
       if (is_confirmed) {
@@ -362,6 +389,7 @@ void Upstream::login_failed(const HostAddress& address, std::string_view why, in
     State* state = find(address);
     if (state == nullptr) return;
     state->said.reset();
+    state->failed_us = now_us;
     state->try_again_at_us = now_us + kTryAgainUs;
     if (confirmed_ && address == *primary_) {
       begin_change(fmt::format("{}: {}", state->member.name, why), now_us, wall_us);
@@ -397,6 +425,7 @@ void Upstream::suspect(const HostAddress& address, std::string_view why, int64_t
     const std::lock_guard lock(mutex_);
     if (State* state = find(address)) {
       state->said.reset();
+      state->failed_us = now_us;
       // Whoever has noticed first asks first; it may well be back.
       state->try_again_at_us = std::min(state->try_again_at_us, now_us);
     }
@@ -422,12 +451,26 @@ bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int
     case TargetSessionAttrs::standby:
       return may_read_from(*state, lag_bytes_max);
     case TargetSessionAttrs::prefer_standby:
+      if (may_read_from(*state, lag_bytes_max)) return true;
+      return is_primary && std::none_of(members_.begin(), members_.end(), [&](const State& other) {
+               return is_better_to_read_from(other, lag_bytes_max);
+             });
     case TargetSessionAttrs::read_only:
       return is_primary || may_read_from(*state, lag_bytes_max);
     case TargetSessionAttrs::any:
       return state->listed;
   }
   return false;
+}
+
+bool Upstream::may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const {
+  if (wants_primary(wanted)) return false;
+  const std::lock_guard lock(mutex_);
+  const State* state = find(address);
+  if (state == nullptr || !state->listed || !is_serving(state->member.state)) return false;
+  // Who may read anywhere may also have written, and what an old primary commits is lost.
+  const bool was_primary = state->said && !state->said->in_recovery;
+  return !was_primary || !confirmed_ || address == *primary_;
 }
 
 bool Upstream::superseded(const HostAddress& address) const {

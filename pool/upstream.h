@@ -101,7 +101,8 @@ class Upstream {
 
   void on_membership(const Membership& membership, int64_t now_us, int64_t wall_us);
   void on_silence(std::string_view why);
-  /// From time to time: a change that nobody waits for, and of which no more is heard, ends.
+  /// From time to time: a change that nobody waits for, and of which no more is heard, ends; and a replica that was out
+  /// of reach is thought of again.
   void tick(int64_t now_us);
   /// Whether a change is under way, so that the source should be asked often.
   bool changing() const { return changing_.load(std::memory_order_relaxed); }
@@ -132,6 +133,9 @@ class Upstream {
   void suspect(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Whether connections to it may go on to be used.
   bool serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  /// Whether transactions under way there may take their time, though it does not serve: they read, the server is
+  /// alive by the source's word, and nothing that they do there can be lost. Others are better for reading.
+  bool may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const;
   /// Whether another server is the primary by its own word: what is committed on this one now is lost.
   bool superseded(const HostAddress& address) const;
   /// What becomes of clients, for the change under way (or the last one, while its consequences are felt).
@@ -161,6 +165,9 @@ class Upstream {
   static constexpr int kTriesMax = 2;
   /// How long after its last sign a change is still looked into where nobody waits for its end.
   static constexpr int64_t kQuietUs = 5'000'000;
+  /// How long readers that have fallen back to the primary stay there because a replica was out of reach, if the source
+  /// goes on to call it a running one.
+  static constexpr int64_t kOutOfReachUs = 5'000'000;
   static constexpr size_t kFailoversMax = 100;
   static constexpr size_t kMembersMax = 64;
 
@@ -171,8 +178,9 @@ class Upstream {
     int servers = 0;
     int tries = 0;
     int64_t try_again_at_us = 0;
-    int64_t turn_us = 0;  // what that was when it was chosen last
-    bool listed = true;   // false: gone from the source's list, and kept for its connections only
+    int64_t turn_us = 0;    // what that was when it was chosen last
+    int64_t failed_us = 0;  // when it could not be reached; 0: since then it, or the source, has said something new
+    bool listed = true;     // false: gone from the source's list, and kept for its connections only
   };
 
   State* find(const HostAddress& address);
@@ -180,6 +188,7 @@ class Upstream {
   std::string name_of(const std::optional<HostAddress>& address) const;
   bool accepts_primary(const HostAddress& address, const ServerRole& role) const;
   bool may_read_from(const State& state, int64_t lag_bytes_max) const;
+  bool is_better_to_read_from(const State& state, int64_t lag_bytes_max) const;
   void begin_change(std::string_view why, int64_t now_us, int64_t wall_us);
   void confirm(State& state, const ServerRole& role, int64_t now_us, int64_t wall_us);
   void end_change(int64_t now_us, const State* primary);

@@ -127,8 +127,8 @@ Followers::Following* Followers::find(const pool::Upstream& upstream) {
 // ---- Switchovers
 // -------------------------------------------------------------------------------------------------------
 
+/// REQUIRES: none is under way.
 void Followers::begin(Following& following, const std::string& candidate, int64_t at_us, Switchover::Done done) {
-  following.switchover.reset();
   following.switchover = std::make_unique<Switchover>(
       following.upstream, *following.follower, busy_, candidate, at_us,
       [this, name = following.name, done = std::move(done)](const std::string& error) {
@@ -139,15 +139,21 @@ void Followers::begin(Following& following, const std::string& candidate, int64_
   log_(LogLevel::info, fmt::format("upstream {}: switchover begins: transactions are drained", following.name));
 }
 
-/// What the cluster has said that it will do is prepared as if it had been asked for here.
+/// What the cluster has said that it will do is prepared as if it had been asked for here. One that is under way
+/// already has its own word first: it takes the cluster's time over, or asks, which takes the place of what was
+/// announced.
 void Followers::begin_announced(Following& following) {
   const std::optional<pool::ScheduledSwitchover> scheduled = following.upstream->scheduled();
   if (!scheduled || scheduled == following.prepared) return;
   const int64_t left_us = scheduled->at_wall_us - now_us<std::chrono::system_clock>();
   if (left_us > Switchover::kLeadUs) return;
+  const int64_t at_us = now_us<std::chrono::steady_clock>() + left_us;
+  // What has been asked may be refused: then there may be time yet.
+  if (left_us >= 0 && following.switchover && !following.switchover->join(at_us)) return;
   following.prepared = scheduled;
   if (left_us < 0) return;  // it should have happened: too late to prepare anything
-  begin(following, scheduled->to, now_us<std::chrono::steady_clock>() + left_us, nullptr);
+  if (!following.switchover) return begin(following, scheduled->to, at_us, nullptr);
+  log_(LogLevel::info, fmt::format("upstream {}: the cluster's scheduled switchover is waited for", following.name));
 }
 
 void Followers::switch_over(const std::string& candidate, Switchover::Done done) {

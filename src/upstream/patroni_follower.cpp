@@ -108,12 +108,15 @@ HttpRequest PatroniFollower::request_to(const std::string& url, const char* path
 
 void PatroniFollower::ask_more() {
   const size_t at_once = is_changing_ ? kAskedAtOnceInChange : 1;
-  while (asked_.size() < at_once && !waiting_.empty()) {
-    const std::string url = waiting_.front();
-    waiting_.erase(waiting_.begin());
-    // One request at a time for each member: it has few threads.
+  for (auto next = waiting_.begin(); asked_.size() < at_once && next != waiting_.end();) {
+    const std::string url = *next;
+    // One request at a time for each member: it has few threads. Its turn comes when it has answered the last one.
     const bool owes_answer = std::any_of(late_.begin(), late_.end(), [&](const Asked& one) { return one.url == url; });
-    if (owes_answer) continue;
+    if (owes_answer) {
+      next++;
+      continue;
+    }
+    next = waiting_.erase(next);
     asked_.push_back(
         {url, http_.send(request_to(url, "/cluster"),
                          [this, url, round = round_](const HttpAnswer& answer) { on_answer(url, round, answer); })});
@@ -123,7 +126,10 @@ void PatroniFollower::ask_more() {
 void PatroniFollower::on_answer(const std::string& url, uint64_t round, const HttpAnswer& answer) {
   std::vector<Asked>& askers = round == round_ && is_asking_ ? asked_ : late_;
   std::erase_if(askers, [&](const Asked& one) { return one.url == url; });
-  if (&askers == &late_) return;
+  if (&askers == &late_) {
+    if (is_asking_) ask_more();
+    return;
+  }
   if (!answer.error.empty()) return on_failure(url, answer.error);
   if (answer.status != 200) return on_failure(url, fmt::format("HTTP status {}", answer.status));
   std::string problem;

@@ -34,6 +34,12 @@ Switchover::~Switchover() {
   if (stage_ != Stage::over) end("the switchover was broken off");
 }
 
+bool Switchover::join(int64_t at_us) {
+  if (stage_ != Stage::draining) return false;
+  announced_at_us_ = at_us;
+  return true;
+}
+
 bool Switchover::step(int64_t now_us) {
   switch (stage_) {
     case Stage::draining:
@@ -49,6 +55,7 @@ bool Switchover::step(int64_t now_us) {
 }
 
 bool Switchover::drain(int64_t now_us) {
+  if (another_leads()) return end_led_by_another();
   if (announced_at_us_ != 0) {
     // The cluster does not wait for us: what is not over by then is lost with the old primary.
     deadline_us_ = announced_at_us_ + kFollowUs;
@@ -81,11 +88,21 @@ void Switchover::ask() {
 
 /// Once another one holds the lock, connections to the old one are closed, and who waits is served as at any failover.
 bool Switchover::follow(int64_t now_us) {
-  const std::string leader = upstream_->leader_name();
-  if (!leader.empty() && leader != leader_) return end("");
+  if (another_leads()) return end_led_by_another();
   if (deadline_us_ == 0) deadline_us_ = now_us + kFollowUs;
   if (now_us < deadline_us_) return false;
   return end(fmt::format("no other primary than {} after {} s", leader_, kFollowUs / 1'000'000));
+}
+
+bool Switchover::another_leads() const {
+  const std::string leader = upstream_->leader_name();
+  return !leader.empty() && leader != leader_;
+}
+
+bool Switchover::end_led_by_another() {
+  const std::string leader = upstream_->leader_name();
+  if (candidate_.empty() || leader == candidate_) return end("");
+  return end(fmt::format("{} has become the primary instead of {}", leader, candidate_));
 }
 
 bool Switchover::end(std::string error) {

@@ -27,6 +27,9 @@ class Switchover {
   Switchover(const Switchover&) = delete;
   Switchover& operator=(const Switchover&) = delete;
 
+  /// The cluster has announced one of its own for `at_us`, and will not wait: while nothing has been asked of it yet,
+  /// that one is prepared for. False: the cluster has been asked already, and its answer is to be waited for.
+  bool join(int64_t at_us);
   /// Looks how far it has come; true when it is over.
   bool step(int64_t now_us);
 
@@ -44,6 +47,8 @@ class Switchover {
   bool drain(int64_t now_us);
   void ask();
   bool follow(int64_t now_us);
+  bool another_leads() const;
+  bool end_led_by_another();
   bool end(std::string error);
 
   std::shared_ptr<pool::Upstream> upstream_;

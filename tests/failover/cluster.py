@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg2
 
+from names import Names
 from network import Loopback, Namespaces
 from processes import POSTGRES_BIN, Failed, is_alive, kill_trees, make_folder, service_user, signal_all, start, stop_trees, tail, write_own
 
@@ -97,6 +98,7 @@ class Node:
         self._config = write_own(folder / f"{name}.yaml", json.dumps(self._configuration(etcd), indent=1))
         self._patroni: subprocess.Popen | None = None
         self._stopped: list[int] = []
+        self._deaf: list[int] = []
 
     @property
     def rest_url(self) -> str:
@@ -165,12 +167,19 @@ class Node:
     def freeze(self) -> None:
         self._stopped = stop_trees(*self._roots())
 
+    def freeze_walreceiver(self) -> None:
+        """What the leader writes does not arrive any more, and nobody is told."""
+        self._deaf = [pid for pid, in self.query("SELECT pid FROM pg_stat_wal_receiver")]
+        signal_all(self._deaf, signal.SIGSTOP)
+
     def revive(self) -> None:
         """Undoes what freezes, ends and kills. A Patroni that is still ending is there to be revived later.
 
         What was frozen begins anew: a Patroni 3.0.2 that wakes up in the middle of renewing its lock takes it back from the new
         leader, and what has been written there is lost.
         """
+        signal_all(self._deaf, signal.SIGCONT)
+        self._deaf = []
         signal_all(self._stopped, signal.SIGKILL)
         if self._stopped:
             self._patroni.wait()
@@ -232,11 +241,13 @@ class Node:
 class Cluster:
     """One cluster, which serves any number of events in turn."""
 
-    def __init__(self, folder: Path, network: Loopback | Namespaces):
+    def __init__(self, folder: Path, network: Loopback | Namespaces, dns_server: Path):
+        """`dns_server`: the program of tests/fake_dns."""
         self.network = network
         self.passwords = Passwords()
         self.etcd = Etcd(folder, network.host_address, network.port(2379), network.port(2380))
         self.nodes = [Node(name, folder, network, self.etcd, self.passwords) for name in NODE_NAMES]
+        self.names = Names(dns_server, folder, lambda: (holder := self.lock_holder()) and holder.host)
 
     def start(self) -> None:
         """Returns when all nodes are healthy and the databases and users of the tests are there."""
@@ -249,9 +260,15 @@ class Cluster:
             node.start()
         self._make_databases(first)
         _wait("three healthy nodes", self.is_healthy, START_S_MAX, first.log)
+        self.names.start()
 
     def leader(self) -> Node | None:
         return next((node for node in self.nodes if node.is_primary()), None)
+
+    def lock_holder(self) -> Node | None:
+        """Who holds Patroni's lock. Raises OSError when etcd does not answer."""
+        name = self.etcd.get("leader")
+        return next((node for node in self.nodes if node.name == name), None)
 
     def members(self) -> dict[str, dict]:
         """What /cluster of any node says of each; empty when none answers."""
@@ -262,8 +279,15 @@ class Cluster:
         return {}
 
     def sync_standby(self) -> Node | None:
+        return self._first_with_role("sync_standby")
+
+    def other_standby(self) -> Node | None:
+        """One that no commit waits for."""
+        return self._first_with_role("replica")
+
+    def _first_with_role(self, role: str) -> Node | None:
         members = self.members()
-        return next((node for node in self.nodes if members.get(node.name, {}).get("role") == "sync_standby"), None)
+        return next((node for node in self.nodes if members.get(node.name, {}).get("role") == role), None)
 
     def is_healthy(self) -> bool:
         return not self._missing()
@@ -272,6 +296,7 @@ class Cluster:
         """Brings everything back to three healthy nodes, whatever was done to them."""
         self.network.rejoin_all()
         self.etcd.thaw()
+        self.names.restore()
         begin = time.monotonic()
         made_anew = restarted = False
         while missing := self._revive():

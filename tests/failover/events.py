@@ -8,11 +8,19 @@ from datetime import datetime, timedelta, timezone
 from cluster import Cluster, Node
 from ledger import NO_ERRORS, PROMISE, Allowed
 from processes import Failed
+from reads import KNOWN_AFTER_S, READ_DATABASES, REPLICAS_ELSE_PRIMARY, is_readable
 from watch import WriteWatch
 
 ETCD_DOWN_S = 30
 SCHEDULED_IN_S = 6
-REST_SILENT_S = 2
+SILENT_S = 2
+STALE_NAME_S = 30
+# How long clients may take to go on once writes are taken: a bound for waiting, far above what a pooler that follows needs.
+PATIENCE_S = 20
+# Until Patroni tells of something by its figures.
+FIGURES_S_MAX = 30
+# Long enough for reads to be wrong.
+READ_ON_S = KNOWN_AFTER_S + 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,17 @@ class Event:
     allowed: Allowed = PROMISE
     # Until when writes are taken again, from the event on; generous, for busy machines.
     takeover_s_max: float = 75
+    # By what the pooler finds the primary, if the event is about that.
+    follow: str | None = None
+    # The databases whose clients read from replicas meanwhile, and what those may see.
+    read_databases: frozenset[str] = frozenset()
+    allowed_to_readers: Allowed = NO_ERRORS
+    patience_s: float = PATIENCE_S
+
+    @property
+    def for_pgbouncer(self) -> bool:
+        """Behind the Service it has no replicas, and nothing else to follow."""
+        return not self.follow and not self.read_databases
 
 
 @dataclass(frozen=True)
@@ -79,9 +98,7 @@ def _schedule_switchover(cluster: Cluster, leader: Node) -> None:
 
 def _ask_for_switchover(cluster: Cluster, leader: Node, more: dict, status_expected: int) -> None:
     """In synchronous mode Patroni takes no other candidate than the synchronous standby."""
-    candidate = cluster.sync_standby()
-    if not candidate:
-        raise Failed("no synchronous standby to switch over to")
+    candidate = _standby(cluster.sync_standby())
     status, body = leader.rest("/switchover", {"leader": leader.name, "candidate": candidate.name} | more, timeout_s=60)
     if status != status_expected:
         raise Failed(f"switchover to {candidate.name}: {status} {body}")
@@ -97,9 +114,53 @@ def _freeze_patroni(cluster: Cluster, _leader: Node) -> None:
     """For less than any of Patroni's times."""
     for node in cluster.nodes:
         node.freeze_patroni()
-    time.sleep(REST_SILENT_S)
+    time.sleep(SILENT_S)
     for node in cluster.nodes:
         node.thaw_patroni()
+
+
+def _silence_names(cluster: Cluster, _leader: Node) -> None:
+    cluster.names.silence()
+    time.sleep(SILENT_S)
+    cluster.names.speak()
+
+
+def _switch_over_unnamed(cluster: Cluster, leader: Node) -> None:
+    """The name goes on to lead to the old leader, which is a standby then."""
+    cluster.names.delay_s = STALE_NAME_S
+    switch_over(cluster, leader)
+
+
+def _kill_replica(cluster: Cluster, _leader: Node) -> None:
+    """The one that commits wait for, until Patroni has chosen the other."""
+    _standby(cluster.sync_standby()).kill()
+    time.sleep(READ_ON_S)
+
+
+def _kill_replicas(cluster: Cluster, leader: Node) -> None:
+    for node in cluster.nodes:
+        if node is not leader:
+            node.kill()
+    time.sleep(READ_ON_S)
+
+
+def _let_replica_lag(cluster: Cluster, leader: Node) -> None:
+    """As behind a network that is too slow, by more than the pooler's bound."""
+    replica = _standby(cluster.other_standby())
+    replica.freeze_walreceiver()
+    leader.query("SELECT count(pg_logical_emit_message(false, 'lag', repeat('x', 1000000))) FROM generate_series(1, 4)")
+    until = time.monotonic() + FIGURES_S_MAX
+    while is_readable(cluster.members()[replica.name]):
+        if time.monotonic() > until:
+            raise Failed(f"Patroni does not say that {replica.name} lags")
+        time.sleep(0.2)
+    time.sleep(READ_ON_S)
+
+
+def _standby(node: Node | None) -> Node:
+    if not node:
+        raise Failed("no standby of that kind that something could happen to")
+    return node
 
 
 EVENTS = [
@@ -117,5 +178,14 @@ EVENTS = [
     Event("kill_postgres", "kill -9 of PostgreSQL alone", lambda _, leader: leader.kill_postgres(), outage_s=0.5),
     Event("rest_silent", "no Patroni answers for two seconds, in calm", _freeze_patroni, harmless=True, allowed=NO_ERRORS),
     Event("etcd_down", "etcd does not answer for 30 s", _freeze_etcd, outage_s=5),
+    Event("stale_name", f"switchover, and the cluster's name in DNS leads to the old leader for {STALE_NAME_S} s more", _switch_over_unnamed, follow="dns",
+          patience_s=PATIENCE_S + STALE_NAME_S),
+    Event("names_silent", "no DNS server answers for two seconds, in calm; by name", _silence_names, follow="dns", harmless=True, allowed=NO_ERRORS),
+    Event("read_switchover", "switchover, with readers of replicas", switch_over, read_databases=READ_DATABASES),
+    Event("kill_replica", "kill -9 of a replica and its Patroni", _kill_replica, harmless=True, allowed=NO_ERRORS, read_databases=READ_DATABASES,
+          allowed_to_readers=PROMISE),
+    Event("kill_replicas", "kill -9 of both replicas, with readers that may fall back", _kill_replicas, harmless=True, allowed=NO_ERRORS,
+          read_databases=frozenset({REPLICAS_ELSE_PRIMARY}), allowed_to_readers=PROMISE),
+    Event("lagging_replica", "a replica falls behind", _let_replica_lag, harmless=True, allowed=NO_ERRORS, read_databases=READ_DATABASES),
 ]
 BY_NAME = {event.name: event for event in EVENTS}

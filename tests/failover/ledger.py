@@ -73,6 +73,18 @@ class Write:
 
 
 @dataclass(frozen=True)
+class Read:
+    """One that a client of replicas got an answer to."""
+
+    client: str
+    began: float
+    # The address of the server that answered.
+    server: str
+    # Whether its database has fallback_to_primary.
+    may_fall_back: bool
+
+
+@dataclass(frozen=True)
 class Failure:
     """An error, or a refused login."""
 
@@ -104,6 +116,9 @@ class Ledger:
 
     writes: list[Write] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    # The clients of replicas.
+    readers: set[str] = field(default_factory=set)
     # When each client got an answer without an error; a login counts as such only with the statement after it.
     successes: dict[str, list[float]] = field(default_factory=dict)
     # For each client from when until when it wanted something: from the first attempt to the good answer, failed attempts in between.
@@ -115,7 +130,9 @@ class Ledger:
     # After this nothing counts: the load is being ended.
     closed: threading.Event = field(default_factory=threading.Event)
 
-    def add_client(self, client: str) -> None:
+    def add_client(self, client: str, is_reader: bool = False) -> None:
+        if is_reader:
+            self.readers.add(client)
         self.successes[client], self.waits[client], self.wanting_since[client] = [], [], None
 
     def begin_write(self, client: str, ids: list[int]) -> Write:
@@ -130,6 +147,10 @@ class Ledger:
     def fail(self, failure: Failure) -> None:
         if not self.closed.is_set():
             self.failures.append(failure)
+
+    def note_read(self, read: Read) -> None:
+        if not self.closed.is_set():
+            self.reads.append(read)
 
     def want(self, client: str) -> None:
         if self.wanting_since[client] is None and not self.closed.is_set():
@@ -159,11 +180,12 @@ def outcome_of_error(doing: Doing, sqlstate: str | None, dropped: bool) -> Outco
     return Outcome.FAILED
 
 
-def check(ledger: Ledger, stored: Counter, allowed: Allowed = PROMISE) -> list[Breach]:
-    """Everything that breaks the promise, waiting apart. `stored` are the ids in the table with how often each is there."""
+def check(ledger: Ledger, stored: Counter, allowed: Allowed = PROMISE, allowed_to_readers: Allowed = NO_ERRORS) -> list[Breach]:
+    """Everything that breaks the promise, waiting and where was read apart. `stored` are the ids in the table with how often each is there."""
     breaches = list(ledger.breaches)
     breaches += _check_rows(ledger.writes, stored)
-    breaches += _check_failures(ledger.failures, allowed)
+    breaches += _check_failures([failure for failure in ledger.failures if failure.client not in ledger.readers], allowed)
+    breaches += _check_failures([failure for failure in ledger.failures if failure.client in ledger.readers], allowed_to_readers)
     return breaches
 
 

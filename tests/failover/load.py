@@ -1,6 +1,6 @@
 """Clients of many kinds at work through a pooler, each on a thread of its own, all written down in a ledger.
 
-Eight stay connected and two log in for every statement. They sleep between statements and inside them, so that most have a statement on a
+Eight stay connected and two log in for every statement; where replicas are looked at, some more read from those. They sleep between statements and inside them, so that most have a statement on a
 server at any moment while the machine has little to do.
 """
 
@@ -15,7 +15,8 @@ import psycopg
 import psycopg2
 
 from cluster import APPLICATION, DATABASE, Cluster
-from ledger import FAILED_TRANSACTION, Doing, Failure, Ledger, Outcome, Write, outcome_of_error
+from ledger import FAILED_TRANSACTION, Doing, Failure, Ledger, Outcome, Read, Write, outcome_of_error
+from reads import READ_DATABASES, REPLICAS_ELSE_PRIMARY, REPLICAS_ONLY
 
 IDS_PER_CLIENT = 10_000_000
 END_S_MAX = 20
@@ -30,6 +31,8 @@ ERRORS = (psycopg2.Error, psycopg.Error)
 INSERT = "INSERT INTO ledger (id, client) SELECT %s, %s FROM pg_sleep(%s)"
 SELECT = "SELECT pg_is_in_recovery(), EXISTS (SELECT FROM ledger WHERE id = %s) FROM pg_sleep(%s)"
 
+READ = "SELECT host(inet_server_addr()) FROM pg_sleep(%s)"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -38,8 +41,8 @@ class Address:
     port: int
     password: str
 
-    def conninfo(self) -> str:
-        return f"host=127.0.0.1 port={self.port} dbname={DATABASE} user={APPLICATION} password={self.password} connect_timeout={LOGIN_S_MAX}"
+    def conninfo(self, database: str = DATABASE) -> str:
+        return f"host=127.0.0.1 port={self.port} dbname={database} user={APPLICATION} password={self.password} connect_timeout={LOGIN_S_MAX}"
 
 
 def prepare_table(cluster: Cluster) -> None:
@@ -57,18 +60,19 @@ class Client:
     """One client. Its kind is the function it runs again and again; what that raises is noted and the next round begins."""
 
     def __init__(self, name: str, number: int, address: Address, ledger: Ledger, round_of: Callable[["Client"], None], stop: threading.Event,
-                 prepares: bool = False):
+                 prepares: bool = False, database: str = DATABASE):
         self.name = name
         self.ledger = ledger
         self.random = random.Random(number)
         self._ids = iter(range(number * IDS_PER_CLIENT, (number + 1) * IDS_PER_CLIENT))
-        self._address = address
+        self._conninfo = address.conninfo(database)
+        self.database = database
         self._round = round_of
         self._stop = stop
         self._connect = self._connect_psycopg3 if prepares else self._connect_psycopg2
         self._prepared = {"prepare": True} if prepares else {}
         self.connection = None
-        ledger.add_client(name)
+        ledger.add_client(name, is_reader=database in READ_DATABASES)
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def next_id(self) -> int:
@@ -93,6 +97,12 @@ class Client:
     def insert(self, doing: Doing, number: int) -> None:
         self.execute(doing, INSERT, (number, self.name, IN_STATEMENT_S))
 
+    def read(self, doing: Doing) -> None:
+        """Reads from a replica, and notes from which."""
+        began = time.monotonic()
+        (server,), = self.execute(doing, READ, (IN_STATEMENT_S,))
+        self.ledger.note_read(Read(self.name, began, server, self.database == REPLICAS_ELSE_PRIMARY))
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
@@ -107,12 +117,12 @@ class Client:
         self.log_out()
 
     def _connect_psycopg2(self) -> object:
-        connection = psycopg2.connect(self._address.conninfo())
+        connection = psycopg2.connect(self._conninfo)
         connection.autocommit = True
         return connection
 
     def _connect_psycopg3(self) -> object:
-        return psycopg.connect(self._address.conninfo(), autocommit=True)
+        return psycopg.connect(self._conninfo, autocommit=True)
 
     def _statement(self, sql: str, parameters: tuple) -> list[tuple]:
         with self.connection.cursor() as cursor:
@@ -212,6 +222,28 @@ def _leave_failed_transaction(client: Client, failed_while: Doing) -> None:
         client.execute(Doing.ROLLBACK, "ROLLBACK")
 
 
+def read_alone(client: Client) -> None:
+    client.read(Doing.SINGLE)
+    client.sleep(PAUSE_S)
+
+
+def read_in_transaction(client: Client) -> None:
+    doing = Doing.BEGIN
+    try:
+        client.execute(doing, "BEGIN")
+        doing = Doing.IN_TRANSACTION
+        for _ in range(2):
+            client.read(doing)
+            client.sleep(PAUSE_S)
+        doing = Doing.COMMIT
+        client.execute(doing, "COMMIT")
+    except ERRORS:
+        if not client.connection.closed:
+            _leave_failed_transaction(client, doing)
+        raise
+    client.sleep(PAUSE_S)
+
+
 def insert_and_log_out(client: Client) -> None:
     try:
         insert_alone(client)
@@ -227,13 +259,20 @@ KINDS: list[tuple[str, int, Callable[[Client], None]]] = [
     ("preparer", 2, insert_alone),
     ("reconnector", 2, insert_and_log_out),
 ]
+# Of replicas, with the database that leads there.
+READERS: list[tuple[str, int, Callable[[Client], None], str]] = [
+    ("replica_reader", 2, read_alone, REPLICAS_ONLY),
+    ("replica_transactor", 1, read_in_transaction, REPLICAS_ONLY),
+    ("fallback_reader", 2, read_alone, REPLICAS_ELSE_PRIMARY),
+]
 
 
 class Load:
     """The clients, from start() to end()."""
 
-    def __init__(self, address: Address, ledger: Ledger, prepares: bool):
-        """Without `prepares` (PgBouncer before 1.21) those that would prepare are plain writers."""
+    def __init__(self, address: Address, ledger: Ledger, prepares: bool, read_databases: frozenset[str]):
+        """Without `prepares` (PgBouncer before 1.21) those that would prepare are plain writers. Of the readers of replicas there are those that
+        use the databases named."""
         self._stop = threading.Event()
         self._ledger = ledger
         self._clients = []
@@ -241,6 +280,9 @@ class Load:
             for number in range(1, count + 1):
                 self._clients.append(Client(f"{kind}{number}", len(self._clients), address, ledger, round_of, self._stop,
                                             prepares and kind == "preparer"))
+        for kind, count, round_of, database in READERS:
+            for number in range(1, count + 1 if database in read_databases else 1):
+                self._clients.append(Client(f"{kind}{number}", len(self._clients), address, ledger, round_of, self._stop, database=database))
 
     def start(self) -> None:
         for client in self._clients:

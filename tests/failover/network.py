@@ -1,4 +1,4 @@
-"""Where the nodes of a cluster live: on 127.0.0.1, or each in a network namespace that can be cut off without a word.
+"""Where the nodes of a cluster live: on the loopback network, or each in a network namespace that can be cut off without a word.
 
 The namespaces hang on a bridge, and the host (with it etcd and the pooler) is on the bridge too. It takes root, and a kernel that lets it:
 Namespaces.unavailable() says what is missing.
@@ -25,19 +25,25 @@ def _run(*argv: object) -> str:
 
 
 class Loopback:
-    """All on 127.0.0.1; nothing can be cut."""
+    """Each node at an address of its own of the loopback network, on the same ports; nothing can be cut."""
 
     host_address = "127.0.0.1"
 
     def __init__(self, ports: list[int]):
-        self._ports = ports
+        self._free_ports = ports
+        self._ports: dict[int, int] = {}
+        self._nodes: list[str] = []
 
-    def port(self, _default: int) -> int:
-        """A port for a server that would have the default one on a machine of its own."""
-        return self._ports.pop()
+    def port(self, default: int) -> int:
+        """The port for servers that would have the default one on machines of their own."""
+        if default not in self._ports:
+            self._ports[default] = self._free_ports.pop()
+        return self._ports[default]
 
-    def address(self, _node: str) -> str:
-        return "127.0.0.1"
+    def address(self, node: str) -> str:
+        if node not in self._nodes:
+            self._nodes.append(node)
+        return f"127.0.0.{2 + self._nodes.index(node)}"
 
     def prefix(self, _node: str) -> list[str]:
         return []

@@ -11,15 +11,18 @@ import psycopg2
 
 from cluster import APPLICATION, DATABASE, LOOKUP, Cluster
 from load import Address
+from names import NAME
 from processes import Failed, environment, own, service_user, start, tail, write_own
+from reads import LAG_BYTES_MAX, READ_DATABASES, REPLICAS_ELSE_PRIMARY
 from service import Service
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
 ADMINISTRATOR = LOOKUP  # as the operator has it
 START_S_MAX = 30
 END_S_MAX = 30
-# How Bezel finds the primary: by the members' REST interfaces, by trying the hosts of a list, or by the Service as PgBouncer does.
-FOLLOWS = ("patroni", "static", "service")
+# How Bezel finds the primary: by the members' REST interfaces, by trying the hosts of a list, by the addresses of a name, or by the Service as
+# PgBouncer does.
+FOLLOWS = ("patroni", "static", "dns", "service")
 
 # What both are told alike: the settings of the Postgres operator's image, with its default sizes.
 SETTINGS = {
@@ -52,12 +55,19 @@ def bezel_configuration(port: int, auth_file: Path, follow: str, cluster: Cluste
         "patroni": {"upstream": {"source": "patroni", "urls": [node.rest_url for node in cluster.nodes]}},
         "static": {"upstream": {"source": "static"}, "host": [node.host for node in cluster.nodes], "port": [node.port for node in cluster.nodes],
                    "target_session_attrs": "read-write"},
+        "dns": {"upstream": {"source": "dns", "host": NAME, "port": cluster.nodes[0].port}},
         "service": {"host": "127.0.0.1", "port": service_port},
     }
     settings = SETTINGS | {"listen_port": port, "auth_file": str(auth_file), "admin_users": [ADMINISTRATOR], "max_prepared_statements": 200}
     settings["log_connections"] = settings["log_disconnections"] = False
     settings["ignore_startup_parameters"] = SETTINGS["ignore_startup_parameters"].split(",")
-    return json.dumps(settings | {"databases": {DATABASE: {"dbname": DATABASE} | upstreams[follow]}}, indent=1) + "\n"
+    databases = {DATABASE: {"dbname": DATABASE} | upstreams[follow]}
+    if follow == "dns":
+        settings["resolv_conf"] = str(cluster.names.resolv_conf)
+    if follow == "patroni":
+        replicas = databases[DATABASE] | {"role": "replica", "max_replica_lag": LAG_BYTES_MAX}
+        databases |= {name: replicas | {"fallback_to_primary": name == REPLICAS_ELSE_PRIMARY} for name in READ_DATABASES}
+    return json.dumps(settings | {"databases": databases}, indent=1) + "\n"
 
 
 class Pooler:

@@ -46,15 +46,16 @@ def environment(home: Path) -> dict[str, str]:
     return kept | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def start(argv: list[object], folder: Path, log: Path, *, prefix: list[str] = [], as_service: bool = True) -> subprocess.Popen:
+def start(argv: list[object], folder: Path, log: Path, *, prefix: list[str] = [], as_service: bool = True, talks: bool = False) -> subprocess.Popen:
     """Starts a program in the folder, in a session of its own, output appended to the log. `prefix` is a command that execs its arguments
-    as root; the user changes after it."""
+    as root; the user changes after it. `talks`: standard input and output are pipes for lines."""
     identity = []
     if as_service and (user := service_user()):
         identity = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
     with open(log, "ab") as sink:
-        return subprocess.Popen([*prefix, *identity, *map(str, argv)], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=folder,
-                                env=environment(folder), start_new_session=True)
+        return subprocess.Popen([*prefix, *identity, *map(str, argv)], stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                                stdout=subprocess.PIPE if talks else sink, stderr=sink, cwd=folder, env=environment(folder), text=talks,
+                                start_new_session=True)
 
 
 def tail(path: Path, lines: int = 40) -> str:

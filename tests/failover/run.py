@@ -28,7 +28,8 @@ from network import Loopback, Namespaces  # noqa: E402
 from processes import POSTGRES_BIN, Failed, tail  # noqa: E402
 
 SKIPPED = 77
-NODE_PORTS = 2 * len(NODE_NAMES)
+# Of etcd and of the nodes.
+CLUSTER_PORTS = 4
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +38,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pooler", action="append", choices=["bezel", "pgbouncer"], help="may be given twice: both then meet each event in turn")
     parser.add_argument("--event", action="append", choices=[*events.BY_NAME, "all"], required=True, help="may be given several times")
     parser.add_argument("--bezel", type=Path, default=ROOT / "build" / "release" / "src" / "bezel", help="Bezel's program")
-    parser.add_argument("--follow", choices=pooler.FOLLOWS, default="patroni", help="how Bezel finds the primary (patroni)")
+    parser.add_argument("--dns-server", type=Path, default=ROOT / "build" / "release" / "tests" / "fake_dns" / "fake_dns_server",
+                        help="the DNS server of tests/fake_dns")
+    parser.add_argument("--follow", choices=pooler.FOLLOWS, default="patroni", help="how Bezel finds the primary, but in events that are about that (patroni)")
     parser.add_argument("--repeats", type=int, default=1, help="how often the event happens, under one load: 30 switchovers, say")
     parser.add_argument("--console-switchover", action="store_true", help="the event switchover by the console's command SWITCHOVER")
     parser.add_argument("--expect-breach", metavar="KIND", help="turns the verdict round: the pooler must break its promise in this way")
@@ -47,8 +50,9 @@ def parse_arguments() -> argparse.Namespace:
     arguments.pooler = arguments.pooler or ["bezel"]
     if arguments.console_switchover and arguments.event != ["switchover"]:
         parser.error("--console-switchover goes with --event switchover alone")
-    if "bezel" in arguments.pooler and not os.access(arguments.bezel, os.X_OK):
-        parser.error(f"--bezel: {arguments.bezel} is not there; build it first")
+    for option, program in {"--bezel": arguments.bezel, "--dns-server": arguments.dns_server}.items():
+        if not os.access(program, os.X_OK):
+            parser.error(f"{option}: {program} is not there; build it first")
     if not 1 <= arguments.repeats <= 1000:
         parser.error("--repeats must be 1 to 1000")
     arguments.event = list(events.BY_NAME) if "all" in arguments.event else arguments.event
@@ -74,12 +78,14 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> int:
     passed, measured = True, []
     with contextlib.ExitStack() as stack:
         # Every trial has new ports of its own: no connection of an earlier one can meet it.
-        ports = stack.enter_context(reserved_ports(NODE_PORTS + 2 + 2 * len(chosen) * len(arguments.pooler)))
+        ports = stack.enter_context(reserved_ports(CLUSTER_PORTS + 2 * len(chosen) * len(arguments.pooler)))
         in_namespaces = any(event.needs_namespaces for event in chosen)
-        network = Namespaces(os.getppid(), NODE_NAMES) if in_namespaces else Loopback([ports.pop() for _ in range(NODE_PORTS + 2)])
-        cluster = _start_cluster(folder, network)
+        network = Namespaces(os.getppid(), NODE_NAMES) if in_namespaces else Loopback([ports.pop() for _ in range(CLUSTER_PORTS)])
+        cluster = _start_cluster(arguments, folder, network)
         for event in chosen:
             for name in arguments.pooler:
+                if name == "pgbouncer" and not event.for_pgbouncer:
+                    continue
                 result = _run_one(arguments, event, name, cluster, _new_folder(folder, f"{event.name}-{name}"), [ports.pop(), ports.pop()])
                 passed = _as_expected(result, arguments.expect_breach) and passed
                 measured.append(figures.of(result))
@@ -87,9 +93,9 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> int:
     return 0 if passed else 1
 
 
-def _start_cluster(folder: Path, network: Loopback | Namespaces) -> Cluster:
+def _start_cluster(arguments: argparse.Namespace, folder: Path, network: Loopback | Namespaces) -> Cluster:
     begin = time.monotonic()
-    cluster = Cluster(folder, network)
+    cluster = Cluster(folder, network, arguments.dns_server.resolve())
     cluster.start()
     print(f"the cluster is up after {time.monotonic() - begin:.1f} s", flush=True)
     return cluster
@@ -99,7 +105,7 @@ def _run_one(arguments: argparse.Namespace, event: events.Event, name: str, clus
     def make() -> pooler.Pooler:
         if name == "pgbouncer":
             return pooler.make_pgbouncer(cluster, folder, ports)
-        return pooler.make_bezel(arguments.bezel, arguments.follow, cluster, folder, ports)
+        return pooler.make_bezel(arguments.bezel, event.follow or arguments.follow, cluster, folder, ports)
 
     trigger = (lambda started: started.console("SWITCHOVER")) if arguments.console_switchover else None
     result = trial.run(event, cluster, make, trigger=trigger, repeats=arguments.repeats)

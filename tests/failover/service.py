@@ -66,10 +66,9 @@ class Service:
     def _holder(self) -> Node | None:
         """While etcd is silent nothing changes for kube-proxy."""
         try:
-            name = self._cluster.etcd.get("leader")
+            return self._cluster.lock_holder()
         except OSError:
             return self._target
-        return next((node for node in self._cluster.nodes if node.name == name), None)
 
     async def _lead_to(self, node: Node | None) -> None:
         self._target = node

@@ -46,7 +46,8 @@ def errors_of(cell: dict) -> str:
 def row(cell: dict) -> list[str]:
     stuck = len(cell["clients_that_never_went_on"])
     all_clients = f"never ({stuck} clients)" if stuck else later(cell["all_clients_after_writable_s"])
-    return [events.BY_NAME[cell["event"]].title, LABELS[cell["pooler"]], seconds(cell["writable_s"]), later(cell["first_write_after_writable_s"]), all_clients,
+    event = events.BY_NAME[cell["event"]]
+    return [event.title, LABELS[cell["pooler"]], "–" if event.harmless else seconds(cell["writable_s"]), later(cell["first_write_after_writable_s"]), all_clients,
             seconds(cell["longest_pause_s"]), str(cell["dropped_connections"]), str(cell["failed_logins"]), errors_of(cell)]
 
 

@@ -12,13 +12,12 @@ from ledger import NO_ERRORS, Breach, Ledger, check, check_waiting
 from load import Load, prepare_table, stored_ids
 from pooler import Pooler
 from processes import Failed, tail
+from reads import ReplicaWatch, check_reads
 from watch import WriteWatch
 
 # All clients are at work before anything happens.
 WARM_UP_S_MAX = 30
 WARM_UP_S = 2
-# How long clients may take to go on once writes are taken: a bound for waiting, far above what a pooler that follows needs.
-PATIENCE_S = 20
 # Then errors may still come: of servers that were taken for the primary, of caches, of a returned old leader.
 SETTLE_S = 4
 AFTER_HEAL_S = 2
@@ -57,11 +56,11 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], trigg
     """Starts the pooler and the load, lets the event happen (by `trigger` in its stead: the event says what is to be seen then), heals, ends
     both, and checks. Leaves the cluster healthy. Raises Failed when anything but the pooler did not do its part."""
     prepare_table(cluster)
-    watch = WriteWatch(cluster)
+    watch, replicas = WriteWatch(cluster), ReplicaWatch(cluster, event.read_databases)
     pooler = make_pooler()
     pooler.start()
     ledger = Ledger()
-    load = Load(pooler.address, ledger, pooler.prepares)
+    load = Load(pooler.address, ledger, pooler.prepares, event.read_databases)
     try:
         load.start()
         if not _wait_for_all(load, WARM_UP_S_MAX):
@@ -74,7 +73,7 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], trigg
             if rounds:
                 cluster.heal()
             rounds.append(events.run(event, cluster, watch))
-            _wait_for_all(load, PATIENCE_S, rounds[-1].writable)
+            _wait_for_all(load, event.patience_s, rounds[-1].writable)
             waiting += check_waiting(ledger, rounds[-1].writable)
         time.sleep(SETTLE_S)
         observed_until = time.monotonic()
@@ -83,11 +82,13 @@ def run(event: Event, cluster: Cluster, make_pooler: Callable[[], Pooler], trigg
         load.stop(STOP_S_MAX)
     finally:
         watch.end()
+        replicas.end()
         ledger.closed.set()
         complaint = pooler.end()
     if not load.join():
         complaint = (complaint or "") + f"clients still wait though {pooler.name} has ended"
-    return Result(event.name, pooler.name, rounds, ledger, observed_until, waiting + check(ledger, stored_ids(cluster), event.allowed), complaint)
+    breaches = waiting + check(ledger, stored_ids(cluster), event.allowed, event.allowed_to_readers) + check_reads(ledger.reads, replicas.samples)
+    return Result(event.name, pooler.name, rounds, ledger, observed_until, breaches, complaint)
 
 
 def _triggered(event: Event, pooler: Pooler, trigger: Callable[[Pooler], None]) -> Event:

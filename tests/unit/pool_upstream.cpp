@@ -308,6 +308,100 @@ TEST_CASE("upstream: readers go to the replica with the fewest connections that 
   CHECK(cluster.upstream.choose(TargetSessionAttrs::prefer_standby, 1000, cluster.now_us).address == kA);
 }
 
+TEST_CASE("upstream: readers that may fall back to the primary leave it as soon as there is a replica for them") {
+  constexpr auto kPrefer = TargetSessionAttrs::prefer_standby;
+  Fixture cluster;
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}};
+  const auto report_b = [&](const std::string& state, uint64_t lag_bytes) {
+    Member b = member(kB, MemberRole::replica, state, 1, lag_bytes);
+    b.takes_reads = state == "running";
+    cluster.report({member(kA, MemberRole::primary, "running", 1), b});
+  };
+  report_b("stopped", 0);
+  REQUIRE(cluster.connect(kPrefer) == kA);
+  CHECK(cluster.serves(kA, kPrefer));
+  CHECK(!cluster.serves(kB, kPrefer));
+  SUBCASE("that the source calls a running one, until it cannot be reached") {
+    report_b("running", 0);
+    CHECK(!cluster.serves(kA, kPrefer));
+    CHECK(cluster.serves(kA, TargetSessionAttrs::read_only));
+    CHECK(cluster.choose(kPrefer) == kB);
+    CHECK(cluster.serves(kA, kPrefer));
+    cluster.upstream.login_failed(kB, "refused", cluster.now_us, 0);
+    cluster.upstream.tried(kB);
+    cluster.upstream.closed(kB);
+    CHECK(cluster.serves(kA, kPrefer));
+    // Its figures are nothing new.
+    report_b("running", 1);
+    CHECK(cluster.serves(kA, kPrefer));
+    SUBCASE("and again when it has been") {
+      cluster.now_us += Upstream::kTryAgainUs;
+      const int changes = cluster.changes;
+      REQUIRE(cluster.connect(kPrefer) == kB);
+      CHECK(cluster.changes > changes);
+    }
+    SUBCASE("and again when the source has something new to say") {
+      report_b("stopped", 1);
+      report_b("running", 1);
+    }
+    SUBCASE("and again after a while") {
+      const int changes = cluster.changes;
+      cluster.upstream.tick(cluster.now_us + Upstream::kOutOfReachUs - 1);
+      CHECK(cluster.serves(kA, kPrefer));
+      CHECK(cluster.changes == changes);
+      cluster.upstream.tick(cluster.now_us + Upstream::kOutOfReachUs);
+      CHECK(cluster.changes == changes + 1);
+    }
+    CHECK(!cluster.serves(kA, kPrefer));
+  }
+  SUBCASE("that is not too far behind for them") {
+    report_b("running", 5000);
+    CHECK(cluster.upstream.serves(kA, kPrefer, 1000));
+    CHECK(!cluster.upstream.serves(kA, kPrefer, 5000));
+  }
+  SUBCASE("that was the primary before") {
+    cluster.roles = {{kA, {true}}, {kB, {false, false, 2}}};
+    cluster.report({member(kA, MemberRole::replica, "running", 2, 0), member(kB, MemberRole::primary, "running", 2)});
+    REQUIRE(cluster.connect() == kB);
+    CHECK(cluster.serves(kA, kPrefer));
+    CHECK(!cluster.serves(kB, kPrefer));
+  }
+}
+
+TEST_CASE("upstream: where no source tells roles, readers leave the primary for who has said that it is a standby") {
+  constexpr auto kPrefer = TargetSessionAttrs::prefer_standby;
+  Fixture cluster;
+  cluster.list({kA, kB});
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  CHECK(cluster.serves(kA, kPrefer));
+  const int changes = cluster.changes;
+  REQUIRE(cluster.connect(kPrefer) == kB);
+  CHECK(cluster.changes == changes + 1);
+  CHECK(!cluster.serves(kA, kPrefer));
+  cluster.upstream.suspect(kB, "gone", cluster.now_us, 0);
+  CHECK(cluster.serves(kA, kPrefer));
+}
+
+TEST_CASE("upstream: readers may end what they are at on a server that lives, writers may not") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  CHECK(cluster.upstream.may_finish_reading(kB, kStandby));
+  CHECK(cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
+  CHECK(!cluster.upstream.may_finish_reading(kA, kPrimary));
+  CHECK(!cluster.upstream.may_finish_reading({"10.0.0.9", 5432}, kStandby));
+  // Unless the server was the primary, and another one is now: they may have written.
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {false, false, 2}}};
+  REQUIRE(cluster.connect() == kA);
+  CHECK(cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
+  cluster.cluster_led_by(kB, 2);
+  REQUIRE(cluster.connect() == kB);
+  CHECK(!cluster.upstream.may_finish_reading(kA, TargetSessionAttrs::prefer_standby));
+  CHECK(cluster.upstream.may_finish_reading(kB, TargetSessionAttrs::prefer_standby));
+  cluster.report({member(kB, MemberRole::primary), member(kC, MemberRole::replica, "stopped")});
+  CHECK(!cluster.upstream.may_finish_reading(kC, kStandby));
+}
+
 TEST_CASE("upstream: what a server says decides whether a database may have it") {
   CHECK(satisfies({false}, kPrimary));
   CHECK(!satisfies({true}, kPrimary));

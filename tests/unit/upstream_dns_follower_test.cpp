@@ -153,12 +153,11 @@ TEST_CASE("upstream dns: it looks again when the least time to live is over, and
   fixture.server.set("db.example", kA, {a("10.0.0.1", 1)});
   fixture.server.set("long.example", kA, {a("10.0.1.1", 60)});
   fixture.follow(settings_of({{"db.example", 5432}, {"long.example", 5432}}));
-  fixture.until_told();
+  fixture.until_members({"10.0.0.1:5432", "10.0.1.1:5432"});
   fixture.server.set("db.example", kA, {a("10.0.0.2", 60)});
   fixture.server.set("long.example", kA, {a("10.0.1.2", 60)});
-  fixture.until_told();
-  CHECK(fixture.members() == Names{"10.0.0.2:5432", "10.0.1.1:5432"});
-  CHECK(fixture.server.queries("db.example", kA) == 2);
+  fixture.until_members({"10.0.0.2:5432", "10.0.1.1:5432"});
+  CHECK(fixture.server.queries("db.example", kA) >= 2);
   CHECK(fixture.server.queries("long.example", kA) == 1);
 }
 
@@ -261,7 +260,8 @@ TEST_CASE("upstream dns: there are at most 64 members") {
     fixture.server.set("n" + std::to_string(name) + ".example", kA, reply);
   }
   fixture.follow(settings_of({{"n0.example", 5432}, {"n1.example", 5432}}));
-  fixture.until_told();
+  // Of a slow machine one name may be told alone at first.
+  fixture.loop.until([&] { return fixture.last.members.size() > 50; });
   CHECK(fixture.last.members.size() == DnsFollower::kMembersMax);
   CHECK(fixture.members().back() == "10.0.1.13:5432");
   fixture.until_told();

@@ -13,7 +13,7 @@ using namespace bezel::upstream;
 
 namespace {
 
-const pool::HostAddress kA{"10.0.0.1", 5432}, kB{"10.0.0.2", 5432};
+const pool::HostAddress kA{"10.0.0.1", 5432}, kB{"10.0.0.2", 5432}, kC{"10.0.0.3", 5432};
 
 /// Notes what it is asked, and answers when it is told to.
 class NotingFollower final : public Follower {
@@ -42,7 +42,7 @@ struct Fixture {
 
   void lead(const std::string& leader) {
     pool::Membership membership;
-    for (const auto& [name, address] : {std::pair("a", kA), std::pair("b", kB)}) {
+    for (const auto& [name, address] : {std::pair("a", kA), std::pair("b", kB), std::pair("c", kC)}) {
       membership.members.push_back(
           {name, address, leader == name ? pool::MemberRole::primary : pool::MemberRole::replica, "running"});
     }
@@ -136,6 +136,60 @@ TEST_CASE("switchover: one that was announced is not asked for, and not waited f
   }
   CHECK(fixture.follower.asked.empty());
   CHECK(!fixture.upstream->held());
+}
+
+TEST_CASE("switchover: the cluster's own time comes while transactions end") {
+  Fixture fixture;
+  fixture.busy = 1;
+  const auto switchover = fixture.begin();
+  CHECK(!switchover->step(fixture.now_us));
+  const int64_t at_us = fixture.now_us + Switchover::kLeadUs;
+  CHECK(switchover->join(at_us));
+  fixture.busy = 0;
+  // Nothing is asked any more, and the time for transactions is over only with the cluster's patience.
+  CHECK(!switchover->step(fixture.now_us));
+  CHECK(!switchover->step(at_us + Switchover::kFollowUs - 1));
+  CHECK(fixture.follower.asked.empty());
+  CHECK(fixture.upstream->held());
+  SUBCASE("it does what was wanted here") {
+    fixture.lead("b");
+    CHECK(switchover->step(at_us + 1));
+    CHECK(fixture.outcome == "");
+  }
+  SUBCASE("it does something else") {
+    fixture.lead("c");
+    CHECK(switchover->step(at_us + 1));
+    CHECK(fixture.outcome == "c has become the primary instead of b");
+  }
+  SUBCASE("it does nothing") {
+    CHECK(switchover->step(at_us + Switchover::kFollowUs));
+    CHECK(fixture.outcome == "no other primary than a after 20 s");
+  }
+  CHECK(!fixture.upstream->held());
+}
+
+TEST_CASE("switchover: what has been asked already is not changed by the cluster's own time") {
+  Fixture fixture;
+  const auto switchover = fixture.begin();
+  CHECK(!switchover->step(fixture.now_us));
+  CHECK(fixture.follower.asked == "a->b");
+  CHECK(!switchover->join(fixture.now_us));
+  fixture.follower.answer("");
+  CHECK(!switchover->join(fixture.now_us));
+  fixture.lead("b");
+  CHECK(switchover->step(fixture.now_us));
+  CHECK(fixture.outcome == "");
+}
+
+TEST_CASE("switchover: nothing is asked of a cluster that has changed while transactions ended") {
+  Fixture fixture;
+  fixture.busy = 1;
+  const auto switchover = fixture.begin();
+  CHECK(!switchover->step(fixture.now_us));
+  fixture.lead("c");
+  CHECK(switchover->step(fixture.now_us));
+  CHECK(fixture.follower.asked.empty());
+  CHECK(fixture.outcome == "c has become the primary instead of b");
 }
 
 TEST_CASE("switchover: breaking it off lets the clients go on") {
