@@ -424,6 +424,56 @@ TEST_CASE("cancel requests take the servers' TLS settings") {
   CHECK(client.last_result().sqlstate() == "57014");
 }
 
+TEST_CASE("a cancel request is not sent to a server whose certificate is wrong") {
+  const std::string here = "IP:" + own_address();
+  CertificateAuthority others("Others");
+  PostgresServer server;
+  const Certificate right = authority().issue("right", "right", {here});
+  server.enable_tls(right);
+  const auto runs = [&] {
+    return server.observer().value(
+               "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' "
+               "AND state = 'active'") == "1";
+  };
+  const auto cancel = [](PgConnection& client) {
+    char problem[256] = "";
+    PGcancel* const request = PQgetCancel(client.get());
+    CHECK(PQcancel(request, problem, sizeof problem) == 1);
+    PQfreeCancel(request);
+  };
+  struct Wrong {
+    const char* what;
+    Certificate certificate;
+    bool by_verify_ca, by_verify_full;
+  };
+  for (const Wrong& wrong : {Wrong{"another authority", others.issue("other", "other", {here}), true, true},
+                             {"another name", authority().issue("name", "name", {"DNS:elsewhere"}), false, true}}) {
+    for (const char* mode : {"require", "verify-ca", "verify-full"}) {
+      INFO(std::string(wrong.what));
+      INFO(std::string(mode));
+      const bool refused = (mode == std::string("verify-ca") && wrong.by_verify_ca) ||
+                           (mode == std::string("verify-full") && wrong.by_verify_full);
+      BezelProcess bezel(server_tls(mode, server));
+      PgConnection client = bezel.connect();
+      client.send("SELECT pg_sleep(60)");
+      wait_until("the query runs", runs);
+      server.change_certificate(wrong.certificate);
+      cancel(client);
+      if (refused) {
+        wait_until("the log tells of it", [&] {
+          return bezel.log().find("cancel request to a server failed: TLS handshake failed") != std::string::npos;
+        });
+        CHECK(runs());
+        // Nothing else is amiss: the next one is sent where the certificate is right again.
+        server.change_certificate(right);
+        cancel(client);
+      }
+      CHECK(client.last_result().sqlstate() == "57014");
+      server.change_certificate(right);
+    }
+  }
+}
+
 TEST_CASE("a cancel request asks for TLS first (PgBouncer's and PgDog's cancel in clear text)") {
   std::atomic<int> asked{0}, bare{0};
   FakeServer server([&](RawClient& peer) {
