@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import footprint, null_rounds, pgbench_turns, report  # noqa: E402
+from measure import footprint, null_rounds, pgbench_turns, report, tls  # noqa: E402
 from measure.pgbench_rounds import Comparison  # noqa: E402
 from measure.processes import ChildFailed  # noqa: E402
 from measure.workplace import ROOT, Workplace, find_programs  # noqa: E402
@@ -26,7 +26,9 @@ what to measure:
   memory   resident memory with 0, 1000 and 3000 idle clients
   startup  time from the start of the process to the first answered login
   fill     1000 clients arrive at once: time until the pool is full, and until all are answered
-  login    CPU of a login, trust and SCRAM
+  login    CPU of a login: trust, md5, SCRAM with a verifier and with a plain password, SCRAM by TLS; about 6 minutes
+  tls      CPU per transaction as for cpu, by TLS; and latency of queries while others log in: 500 TLS handshakes a second, 1000 SCRAM
+           logins at once; about 20 minutes
   all      all of these but quick
   report   writes the tables and the plot into docs/ from the results there are (bench/results/*.json)
 """
@@ -37,10 +39,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", default=["quick"], metavar="WHAT", help="see below; several may be named")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build" / "release", help="where bezel and the target `bench` were built")
     parser.add_argument("--bezel", type=Path, help="the Bezel to measure (default: of the build folder)")
-    parser.add_argument("--rounds", type=int, help="rounds of cpu (3), full (5), null (3), login (3), quick (2)")
-    parser.add_argument("--seconds", type=int, help="seconds of each run, the first of which does not count (full: 6, others: 4)")
-    parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients of cpu, full and null (50 500 1000)")
-    parser.add_argument("--modes", nargs="+", choices=["simple", "extended", "prepared", "tpcb"], help="modes of cpu and full (all)")
+    parser.add_argument("--rounds", type=int, help="rounds of cpu (3), full (5), null (3), login (3), tls (3), quick (2)")
+    parser.add_argument("--seconds", type=int, help="seconds of each run, the first of which does not count (cpu, full, tls: 6, others: 4)")
+    parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients of cpu, full, null and tls (50 500 1000)")
+    parser.add_argument("--modes", nargs="+", choices=["simple", "extended", "prepared", "tpcb"], help="modes of cpu, full (all) and tls (simple)")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(MEASUREMENTS) - {"all", "report"}
     if unknown:
@@ -81,6 +83,11 @@ def measure_login(place: Workplace, given: argparse.Namespace) -> None:
     footprint.measure_login(place, given.rounds or 3, given.seconds or 4)
 
 
+def measure_tls(place: Workplace, given: argparse.Namespace) -> None:
+    tls.measure_cpu(place, given.rounds or 3, given.seconds or 6, given.modes or ["simple"], given.clients or FULL_CLIENTS)
+    tls.measure_crowds(place, given.rounds or 3, given.seconds or 6)
+
+
 MEASUREMENTS = {
     "quick": measure_quick,
     "cpu": measure_cpu,
@@ -90,6 +97,7 @@ MEASUREMENTS = {
     "startup": lambda place, _: footprint.measure_startup(place),
     "fill": lambda place, _: footprint.measure_fill(place),
     "login": measure_login,
+    "tls": measure_tls,
 }
 
 

@@ -2,6 +2,7 @@
 """Checks that the measuring tools can be trusted: every transaction is counted once, and what is wrong is seen."""
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import report, results  # noqa: E402
+from measure import report, results, scram  # noqa: E402
 from measure.pgbench import Progress, _summarise  # noqa: E402
 from measure.poolers import BYTE_RELAY, DIRECT, Contender, Setup, start, stop  # noqa: E402
 from measure.processes import Cost, cost_of, free_port, resident_bytes  # noqa: E402
@@ -99,6 +100,23 @@ class Tools(unittest.TestCase):
         self.assertEqual([event["count"] for event in logins], list(range(1, 301)))
         self.assertGreaterEqual(logins[0]["monotonic_ns"] - result["start_monotonic_ns"], 5_000_000)
 
+    def test_logins_are_counted(self) -> None:
+        server = start_null_server(self.place)
+
+        def log_in(port: int, *how: str) -> dict:
+            argv = [sys.executable, "-B", ROOT / "bench" / "login_load.py", "--port", str(port), *how]
+            return json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout)
+
+        paced = log_in(server.tcp.port, "--rate", "100", "--seconds", "1")
+        self.assertEqual(paced["errors"], 0, paced)
+        self.assertTrue(0 < paced["logins"] <= 100, paced)
+        storms = log_in(server.tcp.port, "--at-once", "150", "--seconds", "0.5")
+        self.assertEqual((storms["errors"], storms["logins"] % 150), (0, 0), storms)
+        self.assertEqual(self.summary_of(server)["logins"], paced["logins"] + storms["logins"])
+        nobody = log_in(free_port(), "--at-once", "3", "--seconds", "0.2")
+        self.assertEqual((nobody["logins"], nobody["errors"] % 3), (0, 0))
+        self.assertIn("refused", nobody["first_error"])
+
     def test_idle_clients_are_held(self) -> None:
         server = start_null_server(self.place)
         holder = hold_clients(self.place, Contender(DIRECT, server.unix.host, server.unix.port), 100, "--transactions", 1)
@@ -129,6 +147,16 @@ class NullServerSpeaksPostgres(unittest.TestCase):
         self.assertEqual(shown.stdout.split(), ["1", "SET", "15.0", "BEGIN", "ROLLBACK", "1", "1"])
         self.assertEqual(re.findall("ERROR: +(.*)", shown.stderr),
                          ["syntax error", "current transaction is aborted, commands ignored until end of transaction block"])
+
+
+class Scram(unittest.TestCase):
+    def test_the_example_of_rfc_7677(self) -> None:
+        exchange = scram.Exchange("pencil", "rOprNGfwEbeRWgbNEkqO", "user")
+        self.assertEqual(exchange.first(), b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO")
+        self.assertEqual(exchange.final(b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"),
+                         b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+        self.assertTrue(exchange.is_proved(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="))
+        self.assertFalse(exchange.is_proved(b"v=AAriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="))
 
 
 class Figures(unittest.TestCase):

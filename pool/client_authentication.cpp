@@ -265,30 +265,19 @@ void ClientLogin::sasl_initial(std::string_view body) {
   }
   input_ = *initial->data;  // kept while the verifier is being made
   if (secret_ && secret_->kind == protocol::SecretKind::scram_sha_256) return start_scram(secret_->verifier);
-  if (secret_ && secret_->kind == protocol::SecretKind::plain) return begin_sasl_with_password(secret_->text);
+  if (secret_ && secret_->kind == protocol::SecretKind::plain) return begin_sasl_with_password();
   // Unknown, or known by an md5 hash, which cannot serve SCRAM.
   start_scram(protocol::mock_verifier(packet_.user, worker_->shared().secret));
 }
 
-void ClientLogin::begin_sasl_with_password(const std::string& password) {
-  const std::shared_ptr<UserShare> user = worker_->shared().directory.user(packet_.user);
+/// The salt is enough to begin with; the keys are needed when the proof is there.
+void ClientLogin::begin_sasl_with_password() {
   char fresh[protocol::kScramSaltBytes];
   worker_->runtime().random_bytes(fresh, sizeof fresh);
-  const std::string salt = user->derived_keys.own_salt({fresh, sizeof fresh});
-  const int iterations = protocol::kScramIterationsDefault;
-  if (const auto keys = user->derived_keys.find(password, salt, iterations)) {
-    return start_scram(protocol::make_verifier(*keys, salt, iterations));
-  }
-  stage_ = Stage::deriving;
-  auto keys = std::make_shared<std::optional<protocol::ScramKeys>>();
-  worker_->runtime().offload(
-      [keys, password, salt] { *keys = protocol::derive_keys(password, salt, protocol::kScramIterationsDefault); },
-      [this, alive = alive_, keys, user, password, salt] {
-        if (*keys) user->derived_keys.add(password, salt, protocol::kScramIterationsDefault, **keys);
-        if (!*alive || stage_ != Stage::deriving) return;
-        if (!*keys) return fail({sqlstate::kInternalError, "could not derive SCRAM keys", "", ""});
-        start_scram(protocol::make_verifier(**keys, salt, protocol::kScramIterationsDefault));
-      });
+  protocol::ScramVerifier verifier;
+  verifier.salt = worker_->shared().directory.user(packet_.user)->derived_keys.own_salt({fresh, sizeof fresh});
+  verifier.never_matches = true;  // until it has its keys
+  start_scram(std::move(verifier));
 }
 
 void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
@@ -299,7 +288,7 @@ void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
                                                    protocol::ChannelBinding{binding_data(), scram_plus_});
   const std::string first = std::exchange(input_, {});
   const auto answer = scram_->client_first(first);
-  if (!answer) return scram_failed();
+  if (!answer) return fail(scram_->failure().error);
   stage_ = Stage::sasl_response;
   std::string request;
   protocol::append_authentication_sasl_continue(request, *answer);
@@ -307,8 +296,53 @@ void ClientLogin::start_scram(protocol::ScramVerifier verifier) {
 }
 
 void ClientLogin::sasl_response(std::string_view body) {
+  if (!secret_ || secret_->kind != protocol::SecretKind::plain) return check_proof(body);
+  const std::shared_ptr<UserShare> user = worker_->shared().directory.user(packet_.user);
+  const std::string& password = secret_->text;
+  if (const auto keys = user->derived_keys.find(password, verifier_.salt, verifier_.iterations)) {
+    scram_->set_keys(*keys);
+    return check_proof(body);
+  }
+  derive_off_loop(password,
+                  [this, user, password, message = std::string(body)](const std::optional<protocol::ScramKeys>& keys) {
+                    if (!keys) return fail({sqlstate::kInternalError, "could not derive SCRAM keys", "", ""});
+                    user->derived_keys.add(password, verifier_.salt, verifier_.iterations, *keys);
+                    if (is_throttled()) return refuse_throttled();
+                    scram_->set_keys(*keys);
+                    check_proof(message);
+                  });
+}
+
+void ClientLogin::derive_off_loop(const std::string& password,
+                                  std::function<void(const std::optional<protocol::ScramKeys>&)> next) {
+  stage_ = Stage::deriving;
+  has_derived_ = true;
+  auto keys = std::make_shared<std::optional<protocol::ScramKeys>>();
+  worker_->runtime().offload(
+      [keys, password, salt = verifier_.salt, iterations = verifier_.iterations] {
+        *keys = protocol::derive_keys(password, salt, iterations);
+      },
+      [this, alive = alive_, keys, next = std::move(next)] {
+        if (*alive && stage_ == Stage::deriving) next(*keys);
+      });
+}
+
+/// Whether logins of some users take a derivation. Then the time of a refusal could tell who is known.
+bool ClientLogin::some_must_derive() const {
+  const auto& secrets = worker_->settings().secrets;
+  return (auth_source_ && !worker_->shared().auth_cache.prefers_scram(auth_source_->id)) ||
+         std::any_of(secrets.begin(), secrets.end(), [](const auto& known) {
+           return known.second.kind == protocol::SecretKind::plain && !known.second.text.empty();
+         });
+}
+
+void ClientLogin::check_proof(std::string_view body) {
   const auto answer = scram_->client_final(body);
-  if (!answer) return scram_failed();
+  if (!answer) {
+    // A refusal costs one derivation, whoever it is for: one that was needed, or this one.
+    if (has_derived_ || !some_must_derive()) return proof_failed();
+    return derive_off_loop("", [this](const auto&) { proof_failed(); });
+  }
   std::string request;
   protocol::append_authentication_sasl_final(request, *answer);
   send(request);
@@ -325,7 +359,8 @@ void ClientLogin::sasl_response(std::string_view body) {
   authenticated();
 }
 
-void ClientLogin::scram_failed() {
+/// Refuses what the client has sent last.
+void ClientLogin::proof_failed() {
   if (scram_->failure().kind == protocol::ScramFailure::Kind::wrong_password) {
     // The proof is bound to the old salt, so it cannot be checked again; but the next login will have the new secret.
     if (secret_may_be_outdated()) ask_for_secret([](const AuthReply&) {});

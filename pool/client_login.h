@@ -124,7 +124,7 @@ class ClientLogin {
   void begin_sasl();
   /// The data that binds the login to its TLS connection; empty: it cannot be bound.
   std::string binding_data() const;
-  void begin_sasl_with_password(const std::string& password);
+  void begin_sasl_with_password();
   void start_scram(protocol::ScramVerifier verifier);
   void message();
   void check_cleartext(std::string_view body);
@@ -136,7 +136,12 @@ class ClientLogin {
   void check_md5_response(const std::string& response);
   void sasl_initial(std::string_view body);
   void sasl_response(std::string_view body);
-  void scram_failed();
+  void check_proof(std::string_view body);
+  void proof_failed();
+  /// By the salt and the iterations of verifier_; `next` gets the keys unless the login has ended by then.
+  void derive_off_loop(const std::string& password,
+                       std::function<void(const std::optional<protocol::ScramKeys>&)> next);
+  bool some_must_derive() const;
   void refuse_password(std::string_view reason);
   void authenticated();
   bool take_places(const DatabaseSettings* entry);
@@ -163,6 +168,7 @@ class ClientLogin {
   std::unique_ptr<AuthSource> auth_source_;             // where it is asked for, if auth_file does not have it
   bool secret_is_cached_ = false;                       // from an earlier question
   std::string_view no_secret_reason_ = "no such user";  // for the log
+  bool has_derived_ = false;                            // keys, for this login
   std::optional<PassedKeys> proved_keys_;               // with a secret that was asked for
   std::array<unsigned char, 4> md5_salt_{};
   bool scram_plus_ = false;  // the client chose SCRAM-SHA-256-PLUS

@@ -256,6 +256,12 @@ bool ScramServer::check_binding(std::string_view attribute) {
   return false;
 }
 
+void ScramServer::set_keys(const ScramKeys& keys) {
+  verifier_.stored_key = keys.stored_key;
+  verifier_.server_key = keys.server_key;
+  verifier_.never_matches = false;
+}
+
 std::optional<std::string> ScramServer::client_final(std::string_view message) {
   if (state_ != State::first_done) return fail_malformed("A client-final-message was not expected.");
   if (auto fault = fault_of_form(message)) return fail_malformed(std::move(*fault));

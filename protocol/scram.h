@@ -119,6 +119,9 @@ class ScramServer {
   /// Takes the client-first-message; the server-first-message to send, or nothing: see failure().
   std::optional<std::string> client_first(std::string_view message);
 
+  /// Gives the keys of a verifier that had only salt and iterations, and never_matches. Before client_final().
+  void set_keys(const ScramKeys& keys);
+
   /// Takes the client-final-message; the server-final-message to send when the proof is right, or nothing: see
   /// failure(). Takes the same time for a wrong proof and for an unknown user.
   std::optional<std::string> client_final(std::string_view message);

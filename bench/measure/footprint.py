@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from measure import login, pgbench, results
+from measure import certificate, login, pgbench, results
 from measure.pgbench_rounds import rotated
-from measure.poolers import POOL_SIZE, Setup, poolers_of, start, stop
+from measure.poolers import LOGIN_WAYS, POOL_SIZE, Setup, poolers_of, start, stop
 from measure.processes import ChildFailed, DidNotStart, resident_bytes
 from measure.tools import generate_load, hold_clients, start_null_server
 from measure.workplace import Workplace
@@ -20,7 +20,6 @@ FILL_LOGIN_DELAY_MS = 5
 # Long enough that a thousand queries keep 25 servers busy while the pool still grows.
 FILL_QUERY_DELAY_MS = 10
 LOGIN_CLIENTS = 20
-LOGIN_AUTH_TYPES = ["trust", "scram-sha-256"]
 
 
 def _begin(place: Workplace, settings: dict) -> dict:
@@ -142,11 +141,12 @@ def measure_login(place: Workplace, rounds: int, seconds: int) -> dict:
     script = place.path("one.sql")
     script.write_text("select 1;\n")
     names = poolers_of(place.programs)
+    own = certificate.make(place)
     for turn in range(rounds):
-        for auth_type in LOGIN_AUTH_TYPES:
-            setup = Setup(server.tcp, auth_type=auth_type)
+        for way in LOGIN_WAYS:
+            setup = Setup(server.tcp, way=way, certificate=own if way.tls else None)
             for name in rotated(names, turn):
-                key = {"round": turn + 1, "auth_type": auth_type, "contender": name}
+                key = {"round": turn + 1, "auth_type": way.label, "contender": name}
                 _measure(data, key, lambda: _log_in_and_out(place, name, setup, script, seconds))
     place.children.stop(server.child)
     results.save("login", data)

@@ -3,6 +3,7 @@
 import os
 import re
 import selectors
+import signal
 import statistics
 import subprocess
 import time
@@ -41,8 +42,37 @@ def start(place: Workplace, target: Contender, options: list[str | Path], client
     """pgbench with its progress on the pipe `stderr` and its summary in `log`."""
     argv = [place.programs.pgbench(), "-h", target.host, "-p", target.port, "-U", USER, "-n", "-c", clients, "-j", 2,
             "-T", seconds, "-P", 1, *options, DATABASE]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return place.children.start("pgbench", argv, log, stderr=subprocess.PIPE, env=environment | {"PGPASSWORD": PASSWORD})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"PGPASSWORD": PASSWORD}
+    if target.tls:
+        environment["PGSSLMODE"] = "require"
+    return place.children.start("pgbench", argv, log, stderr=subprocess.PIPE, env=environment)
+
+
+def wait_for_progress(child: Child, timeout_s: float) -> None:
+    """Returns with the first progress line: all clients have logged in, and work."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.popen.stderr, selectors.EVENT_READ)
+        deadline = time.monotonic() + timeout_s
+        said = b""
+        while b"progress:" not in said:
+            data = os.read(child.popen.stderr.fileno(), 65536) if selector.select(max(0, deadline - time.monotonic())) else b""
+            if not data:
+                raise ChildFailed(f"pgbench does not get going: {said.decode(errors='replace')}")
+            said = (said + data)[:10_000]
+
+
+def end(place: Workplace, child: Child, timeout_s: float) -> None:
+    """Ends a run, also one that is stopped (SIGSTOP), as the time of -T does; its log has the summary then."""
+    child.popen.send_signal(signal.SIGALRM)
+    child.popen.send_signal(signal.SIGCONT)
+    try:
+        _, said = child.popen.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ChildFailed("pgbench did not end in time") from None
+    finally:
+        place.children.stop(child)
+    if child.popen.returncode != 0:
+        raise ChildFailed(f"pgbench ended with status {child.popen.returncode}: {said.decode(errors='replace')[-300:]}")
 
 
 def run(place: Workplace, target: Contender, options: list[str], clients: int, seconds: int, latencies: bool = True) -> dict:
@@ -69,7 +99,7 @@ def run(place: Workplace, target: Contender, options: list[str], clients: int, s
     if len(progress) < 2:
         raise ChildFailed(f"pgbench was too slow to report its progress within {seconds} s")
     summary = _summarise(progress)
-    return summary | _latencies(prefix, progress[0].at, progress[-1].at) if latencies else summary
+    return summary | quantiles(latencies_in(prefix), progress[0].at, progress[-1].at) if latencies else summary
 
 
 def _follow(popen: subprocess.Popen, pid: int | None, deadline: float) -> tuple[list[Progress], bytes]:
@@ -110,18 +140,23 @@ def _summarise(progress: list[Progress]) -> dict:
     return summary
 
 
-def _latencies(prefix: Path, begin: float, end: float) -> dict:
-    """Quantiles of the logged transactions (a file a thread; fields: client, number, latency, script, s, us)."""
+def latencies_in(prefix: Path) -> list[tuple[float, int]]:
+    """The logged transactions: when each ended, in seconds since 1970, and how many us it took. Takes the files away."""
     latencies = []
-    for path in prefix.parent.glob(prefix.name + ".*"):
+    for path in prefix.parent.glob(prefix.name + ".*"):  # a file a thread
         with open(path) as file:
             for line in file:
-                fields = line.split()
-                ended = int(fields[4]) + int(fields[5]) / 1e6
-                if begin <= ended <= end and fields[2].isdigit():
-                    latencies.append(int(fields[2]))
+                fields = line.split()  # client, number, latency, script, s, us
+                if fields[2].isdigit():
+                    latencies.append((int(fields[4]) + int(fields[5]) / 1e6, int(fields[2])))
         path.unlink()
-    if len(latencies) < 100:
-        raise ChildFailed(f"pgbench logged only {len(latencies)} transactions: too few for a 99th percentile")
-    cuts = statistics.quantiles(latencies, n=100)
-    return {"p50_us": cuts[49], "p99_us": cuts[98], "latencies_logged": len(latencies)}
+    return latencies
+
+
+def quantiles(latencies: list[tuple[float, int]], begin: float, end: float) -> dict:
+    """Of those that ended between the two."""
+    counted = [latency for ended, latency in latencies if begin <= ended <= end]
+    if len(counted) < 100:
+        raise ChildFailed(f"pgbench logged only {len(counted)} transactions: too few for a 99th percentile")
+    cuts = statistics.quantiles(counted, n=100)
+    return {"p50_us": cuts[49], "p99_us": cuts[98], "latencies_logged": len(counted)}

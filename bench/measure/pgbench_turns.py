@@ -5,12 +5,10 @@ only one of them at any moment: the others' pgbench is stopped. A pooler's CPU t
 over the same minute as everybody else's.
 """
 
-import os
 import re
-import selectors
 import signal
-import subprocess
 import time
+from collections.abc import Iterator
 
 from measure import pgbench, results
 from measure.pgbench_rounds import can_run, rotated, start_all
@@ -40,20 +38,9 @@ class Load:
         self._before = cost_of(target.pid)
         self._child: Child = pgbench.start(place, target, pgbench.workload(mode), clients, _RUN_MAX_S, self._log)
         try:
-            self._wait_for_progress()
+            pgbench.wait_for_progress(self._child, _READY_MAX_S)
         finally:
             self.halt()
-
-    def _wait_for_progress(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._child.popen.stderr, selectors.EVENT_READ)
-            deadline = time.monotonic() + _READY_MAX_S
-            said = b""
-            while b"progress:" not in said:
-                data = os.read(self._child.popen.stderr.fileno(), 65536) if selector.select(max(0, deadline - time.monotonic())) else b""
-                if not data:
-                    raise ChildFailed(f"pgbench does not get going: {said.decode(errors='replace')}")
-                said = (said + data)[:10_000]
 
     def go(self) -> None:
         self._child.popen.send_signal(signal.SIGCONT)
@@ -71,18 +58,11 @@ class Load:
 
     def finish(self) -> dict:
         """Ends pgbench; what its transactions cost, logins and the first second among it."""
-        self._child.popen.send_signal(signal.SIGALRM)  # what ends its run when the time of -T is over
-        self.go()
-        try:
-            _, said = self._child.popen.communicate(timeout=_READY_MAX_S)
-        except subprocess.TimeoutExpired:
-            raise ChildFailed("pgbench did not end in time") from None
-        finally:
-            self._place.children.stop(self._child)
+        pgbench.end(self._place, self._child, _READY_MAX_S)
         spent = cost_of(self.target.pid) - self._before
         total = _TOTAL.search(self._log.read_text())
-        if self._child.popen.returncode != 0 or not total or int(total[1]) == 0:
-            raise ChildFailed(f"pgbench ended with status {self._child.popen.returncode}: {said.decode(errors='replace')[-300:]}")
+        if not total or int(total[1]) == 0:
+            raise ChildFailed("pgbench: no transaction")
         transactions = int(total[1])
         return {"transactions": transactions, "cpu_us": spent.cpu_us / transactions, "voluntary": spent.voluntary / transactions,
                 "involuntary": spent.involuntary / transactions}
@@ -121,29 +101,41 @@ def _run_cell(place: Workplace, running: dict[str, Contender], mode: str, client
 
 def measure(place: Workplace, name: str, rounds: int, seconds: float, modes: list[str], clients: list[int]) -> dict:
     """`seconds`: of each pooler in each round, in turns."""
-    data: dict = {
+    data = begin(place, rounds, seconds, modes, clients)
+    server = PrivatePostgres(place)
+    server.start()
+    server.initialise_pgbench()
+    for _ in in_rounds(place, data, Setup(server.tcp), {}):
+        results.save(name, data)
+    return data
+
+
+def begin(place: Workplace, rounds: int, seconds: float, modes: list[str], clients: list[int]) -> dict:
+    """Results without any cells."""
+    return {
         "environment": results.environment(place.programs),
         "settings": {"rounds": rounds, "seconds": seconds, "modes": modes, "clients": clients, "turn_s": TURN_S},
         "refused": {},
         "cells": [],
     }
-    server = PrivatePostgres(place)
-    server.start()
-    server.initialise_pgbench()
-    running = start_all(place, poolers_of(place.programs), Setup(server.tcp), data["refused"])
+
+
+def in_rounds(place: Workplace, data: dict, setup: Setup, further: dict) -> Iterator[int]:
+    """Adds cells to `data`, each with `further` in its key; yields after every round."""
+    settings = data["settings"]
+    running = start_all(place, poolers_of(place.programs), setup, data["refused"])
     step = 0
-    for round_number in range(1, rounds + 1):
-        for mode in modes:
-            for count in clients:
+    for round_number in range(1, settings["rounds"] + 1):
+        for mode in settings["modes"]:
+            for count in settings["clients"]:
                 step += 1
-                key = {"round": round_number, "mode": mode, "clients": count}
-                for contender, figures in _run_cell(place, running, mode, count, seconds, step).items():
+                key = {"round": round_number, **further, "mode": mode, "clients": count}
+                for contender, figures in _run_cell(place, running, mode, count, settings["seconds"], step).items():
                     data["cells"].append(key | {"contender": contender} | figures)
                     print(_line(data["cells"][-1]), flush=True)
-        results.save(name, data)
+        yield round_number
     for contender in running.values():
         stop(place, contender)
-    return data
 
 
 def _line(cell: dict) -> str:

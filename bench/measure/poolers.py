@@ -2,14 +2,14 @@
 
 import base64
 import hashlib
-import hmac
 import json
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from measure import login
+from measure import login, scram
+from measure.certificate import Certificate
 from measure.processes import Child, ChildFailed, DidNotStart, free_port, wait_for
 from measure.workplace import Programs, Workplace
 
@@ -48,10 +48,34 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class LoginWay:
+    """How clients prove who they are, and what of it the poolers have in `auth_file`."""
+
+    label: str
+    auth_type: str
+    secret: Callable[[], str]
+    tls: bool = False
+
+
+TRUST = LoginWay("trust", "trust", lambda: "")
+SCRAM = LoginWay("scram-sha-256", "scram-sha-256", lambda: scram_secret(PASSWORD))
+SCRAM_PLAIN = LoginWay("scram-sha-256, plain password kept", "scram-sha-256", lambda: PASSWORD)
+LOGIN_WAYS = (
+    TRUST,
+    LoginWay("md5", "md5", lambda: md5_secret(PASSWORD)),
+    SCRAM,
+    SCRAM_PLAIN,
+    LoginWay("scram-sha-256 by TLS", "scram-sha-256", SCRAM.secret, tls=True),
+)
+
+
+@dataclass(frozen=True)
 class Setup:
     upstream: Upstream
     clients_max: int = 1100
-    auth_type: str = "trust"
+    way: LoginWay = TRUST
+    certificate: Certificate | None = None  # with one, clients that ask for TLS get it
+    encrypt_servers: bool = False
 
 
 @dataclass
@@ -62,6 +86,7 @@ class Contender:
     host: str
     port: int
     child: Child | None = None
+    tls: bool = False  # it takes TLS, and what comes to it is to use it
 
     @property
     def pid(self) -> int | None:
@@ -76,23 +101,35 @@ def poolers_of(programs: Programs) -> list[str]:
 def scram_secret(password: str) -> str:
     """PostgreSQL's stored form (RFC 5803 in its own spelling), so that no pooler has to derive it at each login."""
     salt, iterations = os.urandom(16), 4096
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    stored_key = hashlib.sha256(client_key).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    keys = scram.keys_of(password, salt, iterations)
+    encoded = [base64.b64encode(part).decode() for part in (salt, keys.stored, keys.server)]
     return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def md5_secret(password: str) -> str:
+    return "md5" + hashlib.md5((password + USER).encode()).hexdigest()
+
+
+def _tls_settings(setup: Setup) -> dict[str, object]:
+    settings: dict[str, object] = {}
+    if setup.certificate:
+        # Who asks whether the pooler is there does so without TLS.
+        settings |= {"client_tls_sslmode": "allow", "client_tls_cert_file": str(setup.certificate.path),
+                     "client_tls_key_file": str(setup.certificate.key)}
+    if setup.encrypt_servers:
+        settings |= {"server_tls_sslmode": "require"}
+    return settings
 
 
 def _settings(setup: Setup, port: int, auth_file: str) -> dict[str, object]:
     """What all poolers are told alike; the names are PgBouncer's, which Bezel shares."""
-    return {
+    return _tls_settings(setup) | {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
         # The default, 128, would have most of a thousand arriving clients wait for TCP's retransmissions.
         "listen_backlog": 4096,
         "unix_socket_dir": "",
-        "auth_type": setup.auth_type,
+        "auth_type": setup.way.auth_type,
         "auth_file": auth_file,
         "pool_mode": "transaction",
         "default_pool_size": POOL_SIZE,
@@ -131,8 +168,7 @@ def _launch(place: Workplace, name: str, setup: Setup, core: int | None) -> Cont
                 setup.upstream.port, "--servers", POOL_SIZE, "--max-clients", setup.clients_max]
         return Contender(name, "127.0.0.1", port, place.children.start(name, argv, log, core=core))
     auth_file = place.path("userlist.txt")
-    secret = scram_secret(PASSWORD) if setup.auth_type == "scram-sha-256" else ""
-    auth_file.write_text(f'"{USER}" "{secret}"\n')
+    auth_file.write_text(f'"{USER}" "{setup.way.secret()}"\n')
     settings = _settings(setup, port, str(auth_file))
     if name == PGBOUNCER:
         config = place.path("pgbouncer.ini")
@@ -144,7 +180,7 @@ def _launch(place: Workplace, name: str, setup: Setup, core: int | None) -> Cont
         config.write_text(_bezel_config(settings, setup.upstream, BATCHED_SENDS[name]))
         child = place.children.start(name, [place.bezel, config], log, user=place.user, core=core,
                                      stop_signal=signal.SIGINT)
-    return Contender(name, "127.0.0.1", port, child)
+    return Contender(name, "127.0.0.1", port, child, tls=setup.certificate is not None)
 
 
 def start(place: Workplace, name: str, setup: Setup, core: int | None = None, *,

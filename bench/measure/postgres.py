@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from measure.certificate import Certificate
 from measure.poolers import DATABASE, USER, Upstream
 from measure.processes import ChildFailed, free_port, wait_for
 from measure.workplace import Workplace
@@ -24,11 +25,18 @@ full_page_writes = off
 autovacuum = off
 logging_collector = off
 """
+_TLS_CONFIGURATION = """
+ssl = on
+ssl_cert_file = '{certificate.path}'
+ssl_key_file = '{certificate.key}'
+"""
 
 
 class PrivatePostgres:
-    def __init__(self, place: Workplace):
+    def __init__(self, place: Workplace, certificate: Certificate | None = None):
+        """With a certificate it offers TLS."""
         self._place = place
+        self._certificate = certificate
         self._bin = place.programs.postgres_bin
         self.port = free_port()
         self.tcp = Upstream("127.0.0.1", self.port)
@@ -40,6 +48,8 @@ class PrivatePostgres:
                    "--no-sync", "-D", data], as_service=True)
         with open(data / "postgresql.conf", "a") as file:
             file.write(_CONFIGURATION.format(connections_max=CONNECTIONS_MAX))
+            if self._certificate:
+                file.write(_TLS_CONFIGURATION.format(certificate=self._certificate))
         argv = [self._bin / "postgres", "-D", data, "-p", self.port, "-k", self._place.folder]
         # SIGINT is PostgreSQL's fast shutdown.
         child = self._place.children.start("postgres", argv, self._place.path("postgres.log"), user=self._place.user,

@@ -108,22 +108,23 @@ def _cpu() -> list[str]:
         "its `-M extended`, measured in the same turns, stands in.",
         f"Targets at {' / '.join(map(str, _FAST))} clients: with io_uring {_targets(_FAST)} ({CPU_TARGETS[BEZEL]['prepared'][50]} throughout for prepared), "
         f"without it {_targets(_PLAIN)}.",
-        _cpu_table(Cells(data["cells"])),
+        _cpu_table(Cells(data["cells"]), CPU_TARGETS),
     ]
 
 
-def _cpu_table(cells: Cells) -> str:
+def _cpu_table(cells: Cells, targets: dict, *further: str) -> str:
+    """`further`: keys that tell cells apart besides mode and clients."""
     rows = []
-    for row in _rows(cells, "mode", "clients"):
+    for row in _rows(cells, *further, "mode", "clients"):
         base = row | {"contender": PGBOUNCER}
-        line = [MODE_LABELS[row["mode"]], str(row["clients"]), of_runs(cells, "cpu_us", base)]
+        line = [*(row[name] for name in further), MODE_LABELS[row["mode"]], str(row["clients"]), of_runs(cells, "cpu_us", base)]
         for name in BEZELS:
             key = row | {"contender": name}
-            target = CPU_TARGETS[name].get(row["mode"], {}).get(row["clients"])
+            target = targets.get(name, {}).get(row["mode"], {}).get(row["clients"])
             line += [of_runs(cells, "cpu_us", key), judged(cells.ratios("cpu_us", key, base), target)]
         rows.append(line)
     heads = [head for name in BEZELS for head in (f"{LABELS[name]} µs", "ratio")]
-    return table(["pgbench", "clients", "PgBouncer µs", *heads], rows)
+    return table([*further, "pgbench", "clients", "PgBouncer µs", *heads], rows)
 
 
 def _throughput_table(cells: Cells) -> str:
@@ -267,6 +268,36 @@ def _login() -> list[str]:
             table(["", "through", "logins a second", "pooler's CPU µs", "ratio"], rows)]
 
 
+def _tls() -> list[str]:
+    data = results.load("tls")
+    if not data or not data["cells"]:
+        return []
+    settings = data["settings"]
+    return ["## CPU per transaction by TLS", _measured(data),
+            f"As above, with TLS 1.3 to the clients, or to the clients and to the servers; {settings['rounds']} rounds of {settings['seconds']} s a pooler. "
+            "Handshakes of the clients are among what is counted.",
+            _cpu_table(Cells(data["cells"]), {}, "encrypted")]
+
+
+def _crowds() -> list[str]:
+    data = results.load("crowds")
+    if not data or not data["cells"]:
+        return []
+    settings = data["settings"]
+    cells = Cells(data["cells"])
+    rows = []
+    for row in _rows(cells, "crowd", "contender"):
+        ratios = [] if row["contender"] == PGBOUNCER else cells.ratios("p99_us", row, base_of(row))
+        growth = [cell["p99_growth"] for cell in cells.of(**row)]
+        rows.append([row["crowd"], LABELS[row["contender"]], of_runs(cells, "logins_per_s", row, 0), milliseconds(cells.median("p99_alone_us", **row)),
+                     milliseconds(cells.median("p99_us", **row)), judged(growth, None), judged(ratios, None)])
+    return ["## Queries while others log in", _measured(data),
+            f"`pgbench -S` by TLS, {settings['query_clients']} clients, {settings['query_rate']} queries a second: the 99th percentile of their latency in "
+            f"{settings['seconds']} s without any login, and in {settings['seconds']} s with them, and how the second compares with the first and with PgBouncer's second; "
+            f"{settings['rounds']} rounds. The pooler's certificate is {settings['certificate']}. Where the machine could not do as many logins, there were as many as it could.",
+            table(["others", "through", "logins a second", "p99 alone ms", "p99 beside them ms", "beside / alone", "ratio to PgBouncer"], rows)]
+
+
 def tables(measured: list[str] | None = None) -> str:
     """Markdown of these measurements; by default of all there are, with the full comparison before the quick one."""
     comparison = "full" if results.load("full") else "quick"
@@ -279,12 +310,13 @@ def tables(measured: list[str] | None = None) -> str:
         "startup": _startup,
         "fill": _fill,
         "login": _login,
+        "tls": lambda: _tls() + _crowds(),
     }
-    names = measured or ["cpu", comparison, "null", "memory", "startup", "fill", "login"]
+    names = measured or ["cpu", comparison, "null", "memory", "startup", "fill", "login", "tls"]
     if "quick" in names and measured:
         names = dict.fromkeys([*names, *QUICK_PARTS])
     parts = [part for name in names for part in sections[name]()]
-    return "\n\n".join(parts) if parts else "No results yet: run `./dev bench cpu full null memory startup fill login report`."
+    return "\n\n".join(parts) if parts else "No results yet: run `./dev bench cpu full null memory startup fill login tls report`."
 
 
 def _plot_bars(axes, cells: Cells) -> None:

@@ -19,8 +19,7 @@ void Connection::start_tls(const pool::TlsStart& start) {
     return loop_.tell_failure_later(*this);
   }
   tls_ = std::make_unique<TlsState>(std::move(session));
-  const bool is_client = static_cast<const tls::Context&>(*start.context).role() == tls::Role::client;
-  if (is_client || !start.received.empty()) step_handshake();
+  if (tls_->session->can_go_on()) step_handshake();
 }
 
 const pool::TlsFacts* Connection::tls_facts() const {
@@ -69,7 +68,7 @@ void Connection::receive_tls() {
   const std::string_view ciphertext(memory, static_cast<size_t>(received));
   if (tls_->is_ready) return deliver(ciphertext);
   tls_->session->receive(ciphertext);
-  step_handshake();
+  if (tls_->session->can_go_on()) step_handshake();
 }
 
 void Connection::deliver(std::string_view ciphertext) {

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "src/tls/client_hello.h"
+
 namespace bezel::tls {
 namespace {
 
@@ -57,26 +59,28 @@ std::string common_name(const X509_NAME* name) {
 
 std::unique_ptr<Session> Session::make(const pool::TlsStart& start) {
   auto context = std::static_pointer_cast<const Context>(start.context);
-  SSL* const ssl = SSL_new(context->get());
-  if (ssl == nullptr) return nullptr;
-  std::unique_ptr<Session> made(new Session(context, ssl, start.direct));
-  BIO* const bio = BIO_new(bio_method());
-  if (bio == nullptr) return nullptr;
-  BIO_set_data(bio, made.get());
-  BIO_set_init(bio, 1);
-  SSL_set_bio(ssl, bio, bio);
-  if (context->role() == Role::server) {
-    SSL_set_accept_state(ssl);
-  } else {
-    SSL_set_connect_state(ssl);
-    if (!set_peer_name(ssl, start.host, context->mode() == pool::TlsMode::verify_full)) return nullptr;
-  }
-  made->receive(start.received);
-  return made;
+  const bool is_client = context->role() == Role::client;
+  std::unique_ptr<Session> made(new Session(std::move(context), start));
+  return is_client && !made->open() ? nullptr : std::move(made);
 }
 
-Session::Session(std::shared_ptr<const Context> context, SSL* ssl, bool direct)
-    : context_(std::move(context)), ssl_(ssl), direct_(direct) {}
+Session::Session(std::shared_ptr<const Context> context, const pool::TlsStart& start)
+    : context_(std::move(context)), host_(start.host), direct_(start.direct), input_(start.received) {}
+
+bool Session::open() {
+  ssl_ = SSL_new(context_->get());
+  BIO* const bio = ssl_ != nullptr ? BIO_new(bio_method()) : nullptr;
+  if (bio == nullptr) return false;
+  BIO_set_data(bio, this);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(ssl_, bio, bio);
+  if (context_->role() == Role::server) {
+    SSL_set_accept_state(ssl_);
+    return true;
+  }
+  SSL_set_connect_state(ssl_);
+  return set_peer_name(ssl_, host_, context_->mode() == pool::TlsMode::verify_full);
+}
 
 Session::~Session() {
   SSL_free(ssl_);
@@ -120,8 +124,22 @@ long Session::bio_control(BIO*, int command, long, void*) {
 
 // ---- The handshake -------------------------------------------------------------------------------------------------
 
+bool Session::can_go_on() const {
+  return ssl_ != nullptr || look_at_hello(input_) != HelloProgress::incomplete;
+}
+
 Session::Progress Session::handshake() {
   ERR_clear_error();
+  if (ssl_ == nullptr) {
+    if (look_at_hello(input_) == HelloProgress::invalid) {
+      failure_ = "the client began with something else than a ClientHello";
+      return Progress::failed;
+    }
+    if (!open()) {
+      failure_ = openssl_error();
+      return Progress::failed;
+    }
+  }
   incoming_ = input_;
   const int result = SSL_do_handshake(ssl_);
   // What is left came behind the handshake.

@@ -32,6 +32,8 @@ class Session {
 
   /// Bytes from the peer, for the next handshake().
   void receive(std::string_view ciphertext) { input_.append(ciphertext); }
+  /// Whether handshake() has anything to do: a server waits until the client's first message is whole.
+  bool can_go_on() const;
   Progress handshake();
   /// What came in with or after the end of the handshake. For decrypt().
   std::string take_input();
@@ -53,18 +55,21 @@ class Session {
   const std::string& failure() const { return failure_; }
 
  private:
-  Session(std::shared_ptr<const Context> context, SSL* ssl, bool direct);
+  Session(std::shared_ptr<const Context> context, const pool::TlsStart& start);
 
   static BIO_METHOD* bio_method();
   static int bio_read(BIO* bio, char* to, int size);
   static int bio_write(BIO* bio, const char* from, int size);
   static long bio_control(BIO* bio, int command, long number, void* pointer);
+  /// Makes ssl_.
+  bool open();
   bool fail(int result);
   void learn_facts();
   void learn_end_point(X509* certificate);
 
   std::shared_ptr<const Context> context_;
-  SSL* ssl_;
+  SSL* ssl_ = nullptr;  ///< of a server only when the handshake begins
+  std::string host_;
   bool direct_;
   bool closed_ = false;
   std::string input_;          ///< of the handshake

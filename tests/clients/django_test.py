@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 
-from endpoint import DIRECT, POOL_SIZE, assert_servers_shared
+from endpoint import DIRECT, POOL_SIZE, TLS, assert_servers_shared
 
 PROJECT = Path.cwd() / "project"  # the harness's temporary folder: makemigrations writes into the project
 shutil.copytree(Path(__file__).parent / "django_project", PROJECT)
@@ -123,6 +123,15 @@ class Orm(Case):
                 self.assertEqual(sum(order.amount for order in Order.objects.iterator(chunk_size=100)), 3000)
         finally:
             connections["default"].settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+
+class Encryption(Case):
+    def test_both_sides(self):
+        for alias in ALIASES:
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                self.assertEqual(cursor.fetchone(), (TLS,))
+            self.assertEqual(connections[alias].connection.info.ssl_in_use, TLS)
 
 
 class Transactions(Case):

@@ -34,6 +34,7 @@ SERVER = Endpoint(
 )
 
 DIRECT = os.environ["BEZEL_TEST_DIRECT"] == "1"
+TLS = "BEZEL_TEST_AUTHORITY" in os.environ
 POOL_SIZE = int(os.environ["BEZEL_TEST_POOL_SIZE"])
 PREPARED_MAX = int(os.environ["BEZEL_TEST_PREPARED_MAX"])
 

@@ -6,7 +6,8 @@
 
 It starts a private PostgreSQL, creates a database and a user with a SCRAM password, starts Bezel in front of it with
 a pool that is much smaller than the number of clients, runs the program with the connection details in its
-environment (see endpoint.py), and ends everything again. With --direct (or BEZEL_CLIENTS_DIRECT=1) the "pooler" that
+environment (see endpoint.py), and ends everything again. With --tls nothing goes without TLS: not to Bezel and not
+to the server, whose certificates are verified and to which logins are bound (SCRAM-SHA-256-PLUS). With --direct (or BEZEL_CLIENTS_DIRECT=1) the "pooler" that
 the program sees is the server itself: a program that does not pass there is wrong, whatever it says about Bezel.
 
 The run fails when the program fails, when the server ever had more connections than the pool allows, when a server
@@ -102,11 +103,45 @@ def plain_environment(home):
     return kept
 
 
+class Certificate:
+    """Of an authority of its own, for 127.0.0.1 and no name."""
+
+    def __init__(self, folder):
+        self.authority, self.path, self.key = (os.path.join(folder, name) for name in ("authority.crt", "server.crt", "server.key"))
+        authority_key = os.path.join(folder, "authority.key")
+        request, extensions = os.path.join(folder, "server.csr"), os.path.join(folder, "server.ext")
+        with open(extensions, "w") as file:
+            file.write("basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n")
+        make = ["-newkey", "rsa:2048", "-nodes"]
+        self._openssl("req", "-x509", *make, "-days", "2", "-subj", "/CN=Test Authority", "-keyout", authority_key, "-out", self.authority)
+        self._openssl("req", *make, "-subj", "/CN=server", "-keyout", self.key, "-out", request)
+        self._openssl("x509", "-req", "-in", request, "-CA", self.authority, "-CAkey", authority_key, "-CAcreateserial", "-days", "2",
+                      "-extfile", extensions, "-out", self.path)
+        for path in self.authority, self.path:
+            os.chmod(path, 0o644)
+
+    @staticmethod
+    def _openssl(*arguments):
+        done = subprocess.run(["/usr/bin/openssl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise HarnessError(f"openssl failed:\n{done.stderr}")
+
+    def pooler_settings(self):
+        return {"client_tls_sslmode": "require", "client_tls_cert_file": self.path, "client_tls_key_file": self.key,
+                "server_tls_sslmode": "verify-full", "server_tls_ca_file": self.authority}
+
+    def program_environment(self):
+        """libpq's drivers take theirs from here, whatever else they are told."""
+        return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": self.authority, "PGCHANNELBINDING": "require",
+                "BEZEL_TEST_AUTHORITY": self.authority}
+
+
 class Server:
     """A private PostgreSQL on 127.0.0.1, run as user postgres when we are root."""
 
-    def __init__(self, folder, port, connections_max):
+    def __init__(self, folder, port, connections_max, certificate=None):
         self.port = port
+        self.certificate = certificate
         self.password = secrets.token_urlsafe(12)
         self.data = os.path.join(folder, "data")
         self.log_path = os.path.join(folder, "postgresql.log")
@@ -135,6 +170,10 @@ class Server:
             "autovacuum": "off",
             "log_min_messages": "warning",
         }
+        if self.certificate:
+            settings |= {"ssl": "on", "ssl_cert_file": self.certificate.path, "ssl_key_file": self._own_key()}
+            with open(os.path.join(self.data, "pg_hba.conf"), "w") as rules:
+                rules.write("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         command = [f"{POSTGRES_BIN}/postgres", "-D", self.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -157,6 +196,15 @@ class Server:
         os.unlink(password_path)
         if done.returncode != 0:
             raise HarnessError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+    def _own_key(self):
+        """The key where only the server's user can read it, on which PostgreSQL insists."""
+        path = os.path.join(self.data, "server.key")
+        shutil.copyfile(self.certificate.key, path)
+        os.chmod(path, 0o600)
+        if self.identity:
+            os.chown(path, self.identity["user"], self.identity["group"])
+        return path
 
     def psql_command(self, database):
         return ["/usr/bin/psql", "-XAtq", "-v", "ON_ERROR_STOP=1",
@@ -208,8 +256,10 @@ class Bezel:
         with open(self.config_path, "w") as config:
             for name, value in document.items():
                 config.write(f"{name}: {json.dumps(value)}\n")
-            config.write(f"databases:\n  {DATABASE}: "
-                         + json.dumps(f"host=127.0.0.1 port={server.port} dbname={DATABASE}") + "\n")
+            entry = f"host=127.0.0.1 port={server.port} dbname={DATABASE}"
+            if server.certificate:
+                entry += " channel_binding=require"
+            config.write(f"databases:\n  {DATABASE}: {json.dumps(entry)}\n")
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(
                 [self.program, self.config_path], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -331,7 +381,8 @@ def run(arguments, folder, ports):
     server_port, pooler_port = ports
     password = secrets.token_urlsafe(12) + ' "\'\\'  # what a quoting mistake would trip over
     connections_max = arguments.direct_connections if arguments.direct else arguments.pool_size + 20
-    server = Server(folder, server_port, connections_max)
+    certificate = Certificate(folder) if arguments.tls else None
+    server = Server(folder, server_port, connections_max, certificate)
     bezel = None
     watch = None
     complaints = []
@@ -344,6 +395,7 @@ def run(arguments, folder, ports):
         if not arguments.direct:
             bezel = Bezel(arguments.bezel, folder, pooler_port)
             settings = {"default_pool_size": arguments.pool_size, "max_prepared_statements": arguments.prepared_max}
+            settings |= certificate.pooler_settings() if certificate else {}
             bezel.start(server, secret_of(server, arguments.secret, password), password, settings)
         watch = ConnectionWatch(server)
         environment = {
@@ -359,6 +411,7 @@ def run(arguments, folder, ports):
             "BEZEL_TEST_SERVER_PORT": str(server.port),
             "BEZEL_TEST_OBSERVER": OBSERVER,
             "BEZEL_TEST_OBSERVER_PASSWORD": server.password,
+            **(certificate.program_environment() if certificate else {}),
         }
         complaint = run_program(arguments.program, environment, home, arguments.timeout)
         complaints += [complaint] if complaint else []
@@ -405,6 +458,7 @@ def parse_arguments():
     parser.add_argument("--direct-connections", type=int, default=100, help="max_connections with --direct (100)")
     parser.add_argument("--secret", choices=["plain", "scram"], default="plain",
                         help="what userlist.txt holds: the password, or the SCRAM secret of the server")
+    parser.add_argument("--tls", action="store_true", help="TLS everywhere, verified, with logins bound to it")
     parser.add_argument("--timeout", type=int, default=120, help="seconds the program may take (120)")
     parser.add_argument("program", nargs="+", help="the program to run and its arguments, after --")
     arguments = parser.parse_args()

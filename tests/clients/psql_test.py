@@ -10,7 +10,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from endpoint import DIRECT, POOLER, SERVER, assert_servers_shared
+from endpoint import DIRECT, POOLER, SERVER, TLS, assert_servers_shared
 
 CLIENTS = 20
 SYNTAX_ERROR = 3  # psql's exit status for a script that failed under ON_ERROR_STOP
@@ -75,6 +75,18 @@ class Login(unittest.TestCase):
                         f"\\c\nSHOW application_name;\n")
         self.assertEqual(output.splitlines(), ["1", "again", "again"])
 
+    @unittest.skipUnless(TLS, "without TLS there is nobody to verify")
+    def test_who_is_not_whom_was_meant(self):
+        """The certificate is of an authority that is not the system's, and for an address, not a name."""
+        self.assertEqual(answer("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), "t\n")
+        for changes, reason in (({"host": "localhost", "hostaddr": "127.0.0.1"}, "does not match host name"),
+                                ({"sslrootcert": "/etc/ssl/certs/ca-certificates.crt"}, "certificate verify failed|does not exist"),
+                                ({"sslmode": "disable", "channel_binding": "disable"}, "SSL required|no encryption")):
+            with self.subTest(changes):
+                _, errors = psql("SELECT 1", status=NO_CONNECTION, **changes)
+                self.assertRegex(errors, reason)
+
+    @unittest.skipIf(TLS, "with TLS it is not")
     def test_encryption_is_declined(self):
         """sslmode=prefer and gssencmode=prefer ask first and go on without."""
         self.assertEqual(answer("SELECT 1", sslmode="prefer", gssencmode="prefer"), "1\n")

@@ -14,7 +14,7 @@ import psycopg2.errors
 import psycopg2.extensions
 import psycopg2.extras
 
-from endpoint import DIRECT, POOLER, SERVER, assert_servers_shared, not_carried
+from endpoint import DIRECT, POOLER, SERVER, TLS, assert_servers_shared, not_carried
 
 CLIENTS = 20
 
@@ -54,6 +54,8 @@ class Login(unittest.TestCase):
     def test_right_password(self):
         with autocommit() as connection:
             self.assertEqual(one(connection, "SELECT current_user"), POOLER.user)
+            self.assertEqual(connection.info.ssl_in_use, TLS)
+            self.assertEqual(one(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), TLS)
             self.assertEqual(one(connection, "SELECT current_database()"), POOLER.dbname)
             self.assertGreaterEqual(connection.server_version, 150000)
             self.assertEqual(connection.get_parameter_status("integer_datetimes"), "on")

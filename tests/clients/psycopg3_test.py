@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, assert_servers_shared, not_carried
+from endpoint import DIRECT, POOLER, PREPARED_MAX, SERVER, TLS, assert_servers_shared, not_carried
 
 CLIENTS = 20
 
@@ -45,6 +45,8 @@ class Login(unittest.TestCase):
     def test_right_password(self):
         with connect() as connection:
             self.assertEqual(one(connection, "SELECT current_user"), POOLER.user)
+            self.assertEqual(connection.pgconn.ssl_in_use, TLS)
+            self.assertEqual(one(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), TLS)
             self.assertEqual(connection.info.dbname, POOLER.dbname)
             self.assertEqual(connection.info.parameter_status("standard_conforming_strings"), "on")
 

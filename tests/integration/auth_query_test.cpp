@@ -153,15 +153,18 @@ TEST_CASE("auth_query: a plain password that a query finds") {
   CHECK_FALSE(logs_in(bezel, "salted", "app-secret"));
 }
 
-TEST_CASE("auth_query: refusals are the same, byte for byte") {
+TEST_CASE("auth_query: refusals are the same, byte for byte, and nobody is auth_user (CVE-2015-6817)") {
   for (const char* auth_type : {"md5", "scram-sha-256", "plain"}) {
     INFO(std::string(auth_type));
-    BezelProcess bezel(asking({{"auth_type", auth_type}}));
+    BezelProcess bezel(asking({{"auth_type", auth_type}, {"auth_failure_limit", "0"}}));
     const std::string wrong_password = refusal(bezel, "salted", "wrong");
     CHECK(has(wrong_password, "28P01"));
     for (const char* user : {"nobody", "group", "bare", "expired"}) {
       INFO(std::string(user));
-      CHECK(refusal(bezel, user, "expired-secret") == wrong_password);
+      for (const char* password : {"expired-secret", "asker-secret", "asker", ""}) {
+        INFO(std::string(password));
+        CHECK(refusal(bezel, user, password) == refusal(bezel, "salted", password));
+      }
     }
   }
 }
@@ -170,6 +173,27 @@ TEST_CASE("auth_query: the operator's function with its row of NULLs") {
   BezelProcess bezel(asking({{"auth_query", "\"SELECT * FROM pooler.user_lookup($1)\""}}));
   CHECK(logs_in(bezel, "salted", "salted-secret"));
   CHECK(refusal(bezel, "nobody", "x") == refusal(bezel, "salted", "x"));
+}
+
+TEST_CASE("auth_query: VALID UNTIL holds, by the default query and by the documentation's function (CVE-2025-2291)") {
+  server().superuser().run(
+      "CREATE FUNCTION pooler.documented(i_username text, OUT uname text, OUT phash text) RETURNS SETOF record "
+      "LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$"
+      "  SELECT rolname::text, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
+      "  FROM pg_authid WHERE rolname = i_username AND rolcanlogin $$");
+  // Only Bezel is in the way of who has expired.
+  server().set_hba("host all expired 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256");
+  for (const char* query : {"", "\"SELECT * FROM pooler.documented($1)\""}) {
+    INFO(std::string(query));
+    Configuration configuration = asking({{"auth_type", "scram-sha-256"}});
+    if (*query != '\0') configuration.settings["auth_query"] = query;
+    BezelProcess bezel(configuration);
+    CHECK(refusal(bezel, "expired", "expired-secret") == refusal(bezel, "expired", "wrong"));
+    CHECK_FALSE(logs_in(bezel, "expired", "expired-secret"));
+    CHECK(logs_in(bezel, "lasting", "lasting-secret"));  // infinity
+    CHECK(logs_in(bezel, "salted", "salted-secret"));    // NULL
+  }
+  server().set_hba("");
 }
 
 TEST_CASE("auth_query: a name is a parameter, whatever it is") {
@@ -227,13 +251,17 @@ TEST_CASE("auth_query: settings of a database, and auth_dbname") {
                                   "application_name = 'bezel auth_query'") == "app");
 }
 
-TEST_CASE("auth_query: console users, by a global auth_dbname") {
+TEST_CASE("auth_query: console users, by a global auth_dbname, with a password always (PgDog#1053)") {
   Configuration configuration = asking({{"auth_dbname", "app"}, {"stats_users", "[stats, salted]"}});
   BezelProcess bezel(configuration);
   PgConnection console(bezel.conninfo("", "salted", "salted-secret", "pgbouncer"));
   REQUIRE(console.connected());
   CHECK(console.exec("SHOW VERSION").ok());
   CHECK_FALSE(PgConnection(bezel.conninfo("", "salted", "wrong", "pgbouncer")).connected());
+  for (const char* password : {"wrong", "", "asker-secret"}) {
+    CHECK_FALSE(PgConnection(bezel.conninfo("", "admin", password, "pgbouncer")).connected());
+    CHECK_FALSE(PgConnection(bezel.conninfo("", "admin", password, "bezel")).connected());
+  }
 }
 
 TEST_CASE("auth_query: fifty logins at once ask once, and further ones not at all") {
@@ -353,7 +381,7 @@ TEST_CASE("auth_query: a connection that has died silently is replaced within se
   CHECK(has(bezel.log(), "auth_query timed out"));
 }
 
-TEST_CASE("auth_query: nothing of a client reaches the connection that asks") {
+TEST_CASE("auth_query: nothing of a client reaches the connection that asks (CVE-2025-12819)") {
   // Whoever is let in by a wrong secret gets on to the server.
   server().set_hba("host all salted 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256");
   PgConnection superuser = server().superuser();

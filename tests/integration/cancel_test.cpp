@@ -76,7 +76,7 @@ TEST_CASE("wrong keys cancel nothing") {
   CHECK(readable(frames[1]).find("through") != std::string::npos);
 }
 
-TEST_CASE("the server's own key is never given to a client") {
+TEST_CASE("the server's own key is never given to a client (pgagroal's cancel)") {
   BezelProcess bezel({.settings = {{"default_pool_size", "1"}}});
   PgConnection client = bezel.connect();
   CHECK(std::to_string(client.server_pid()) != client.value("SELECT pg_backend_pid()"));

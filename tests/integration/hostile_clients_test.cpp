@@ -1,7 +1,6 @@
 // Bytes that no honest client sends, above all before its login: refused, bounded, survived.
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 
 #include <string>
 #include <thread>
@@ -60,7 +59,7 @@ const std::string kVersion3 = int32_bytes(3 << 16);
 
 }  // namespace
 
-TEST_CASE("startup packets whose length is a lie") {
+TEST_CASE("startup packets whose length is a lie (PgCat's startup length)") {
   Victim bezel;
   for (const uint32_t length : {0u, 3u, 4u, 7u, 0xffffffffu, 0x7fffffffu, 0x80000000u, 10005u, 1000000u}) {
     CAPTURE(length);
@@ -99,7 +98,7 @@ TEST_CASE("a startup packet that ends at each of its bytes") {
   }
 }
 
-TEST_CASE("bytes behind an SSLRequest, a GSSENCRequest, and the startup packet") {
+TEST_CASE("bytes behind an SSLRequest, a GSSENCRequest, and the startup packet (CVE-2021-3935)") {
   Victim bezel;
   for (const uint32_t code : {80877103u, 80877104u}) {
     RawClient polite = bezel.client();
@@ -142,7 +141,7 @@ TEST_CASE("other protocol versions") {
   }
 }
 
-TEST_CASE("cancel requests of strange lengths") {
+TEST_CASE("cancel requests of strange lengths (PgDog's CancelRequest)") {
   Victim bezel;
   for (const uint32_t length : {8u, 12u, 15u, 16u, 44u, 268u, 269u, 10000u}) {
     CAPTURE(length);
@@ -150,9 +149,16 @@ TEST_CASE("cancel requests of strange lengths") {
     client.send(with_length(length, int32_bytes(80877102) + std::string(length - 8, '\1')));
     for (const Frame& frame : client.read_to_end()) CHECK(frame.type == 'E');
   }
+  // Nothing is set aside for what is only promised.
+  const uint64_t before = bezel->process().resident_bytes();
+  for (const uint32_t length : {0x7fffffffu, 0xffffffffu}) {
+    CHECK(end_after(bezel.client(), with_length(length, int32_bytes(80877102))) ==
+          "08P01 invalid length of startup packet");
+  }
+  CHECK(bezel->process().resident_bytes_peak() < before + 50u * 1024 * 1024);
 }
 
-TEST_CASE("names of all lengths") {
+TEST_CASE("names of all lengths (CVE-2012-4575)") {
   Victim bezel;
   for (const size_t length : {1u, 63u, 64u, 65u, 4000u}) {
     CAPTURE(length);
@@ -170,34 +176,21 @@ TEST_CASE("names of all lengths") {
     RawClient database = bezel.client();
     CHECK(sqlstate_of(database.log_in("app", "app-secret", name).back()) == "3D000");
   }
+  // As long as a packet can take, and none at all.
+  for (const std::string& name : {std::string(9900, 'n'), std::string()}) {
+    CAPTURE(name.size());
+    RawClient user = bezel.client();
+    CHECK(user.log_in(name, "x", "app").back().type == 'E');
+    RawClient database = bezel.client();
+    // No name of a database is the user's.
+    CHECK((database.log_in("app", "app-secret", name).back().type == 'Z') == name.empty());
+  }
   // A line break in a name must not make a line of its own in the log.
   CHECK(bezel->log().find("\nb") == std::string::npos);
   const std::string twice = startup_packet("app", "app", 0, {{"user", "nobody"}});
   RawClient client = bezel.client();
   client.send(twice);
   CHECK(sqlstate_of(client.authenticate("app-secret", "app").back()) == "28P01");
-}
-
-TEST_CASE("a thousand connections that promise 2 GB and send nothing") {
-  Victim bezel;
-  const rlimit enough{4096, 4096};
-  setrlimit(RLIMIT_NOFILE, &enough);
-  const uint64_t before = bezel->process().resident_bytes();
-  std::vector<RawClient> startups, passwords;
-  for (int i = 0; i < 500; i++) {
-    startups.push_back(bezel.client());
-    startups.back().send(int32_bytes(10004));  // the most that is not refused at once
-    passwords.push_back(bezel.client());
-    passwords.back().send(startup_packet("app", "app"));
-  }
-  for (RawClient& client : passwords) {
-    REQUIRE(client.read_frame());
-    client.send("p" + int32_bytes(0x7fffffff));
-    const auto refusal = client.read_to_end();
-    REQUIRE_FALSE(refusal.empty());
-    CHECK(sqlstate_of(refusal.back()) == "08P01");
-  }
-  CHECK(bezel->process().resident_bytes_peak() - before < 50u * 1024 * 1024);
 }
 
 TEST_CASE("authenticated clients that promise 2 GB and send little") {
@@ -214,7 +207,7 @@ TEST_CASE("authenticated clients that promise 2 GB and send little") {
   CHECK(bezel->process().resident_bytes_peak() < before + 50u * 1024 * 1024);
 }
 
-TEST_CASE("broken SASL messages") {
+TEST_CASE("broken SASL messages (CVE-2026-6664)") {
   Victim bezel;
   const auto attempt = [&](const std::string& bytes) {
     RawClient client = bezel.client();
@@ -266,7 +259,7 @@ TEST_CASE("broken SASL messages") {
   }
 }
 
-TEST_CASE("passwords longer than any buffer") {
+TEST_CASE("passwords longer than any buffer (pgbouncer#1310, pgbouncer#1520)") {
   Victim bezel;
   for (const char* auth_type : {"plain", "md5"}) {
     BezelProcess other({.settings = {{"auth_type", auth_type}}});

@@ -512,7 +512,7 @@ TEST_CASE("a SCRAM proof that ends at each of its bytes") {
   }
 }
 
-TEST_CASE("a login that was overheard cannot be repeated") {
+TEST_CASE("a login that was overheard cannot be repeated (pgagroal's md5)") {
   FakeServer server([](RawClient& peer) {
     if (FakeServer::read_startup(peer)) serve(peer);
   });

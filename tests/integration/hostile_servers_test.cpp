@@ -79,7 +79,7 @@ FakeServer::Script says(const std::string& bytes) {
 
 }  // namespace
 
-TEST_CASE("SCRAM challenges that no PostgreSQL sends") {
+TEST_CASE("SCRAM challenges that no PostgreSQL sends (CVE-2026-6665)") {
   using Challenge = std::string (*)(const std::string&);
   const Challenge challenges[] = {
       [](const std::string&) { return std::string(); },
@@ -167,7 +167,7 @@ TEST_CASE("logins that make no sense") {
   }
 }
 
-TEST_CASE("errors during the login, with fields missing") {
+TEST_CASE("errors during the login, with fields missing (CVE-2026-6666)") {
   const auto field = [](char code, const std::string& text) { return code + text + std::string(1, '\0'); };
   const std::string s = field('S', "FATAL"), v = field('V', "FATAL"), c = field('C', "28000"),
                     m = field('M', "go away");

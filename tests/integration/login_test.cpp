@@ -177,7 +177,7 @@ TEST_CASE("a forced user and password") {
   CHECK(guest.value("SELECT pg_backend_pid()") == other.value("SELECT pg_backend_pid()"));
 }
 
-TEST_CASE("unknown users cannot be told from wrong passwords") {
+TEST_CASE("unknown users cannot be told from wrong passwords (Odyssey's \"incorrect user\")") {
   make_users();
   const std::string scram = server().stored_secret("salted");
   const std::string md5 = server().stored_secret("hashed");
@@ -221,7 +221,7 @@ TEST_CASE("\"*\" stands for every database") {
   CHECK(bezel.connect_as("app", "app-secret", "app").value("SELECT current_database()") == "app");
 }
 
-TEST_CASE("a login in single bytes") {
+TEST_CASE("a login in single bytes (pgbouncer#1058, pgbouncer#1446)") {
   server().set_hba("");
   BezelProcess bezel({.databases = {{"app", database_at(server())}}});
   RawClient client(own_address(), bezel.port());

@@ -1,5 +1,6 @@
 #include "integration/postgres_server.h"
 
+#include <openssl/pem.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <stdexcept>
 
 #include "integration/loopback.h"
+#include "integration/tls_client.h"
 #include "integration/waiting.h"
 
 namespace bezel::integration {
@@ -107,15 +109,19 @@ void PostgresServer::start() {
   });
 }
 
+std::string PostgresServer::provide(const std::string& name, const std::string& source) {
+  std::string path = folder_.path_of("server/" + name);
+  write_file(path, read_file(source));
+  if (const passwd* owner = account().empty() ? nullptr : getpwnam(account().c_str())) {
+    if (chown(path.c_str(), owner->pw_uid, owner->pw_gid) != 0) throw std::runtime_error("chown " + path);
+  }
+  return path;
+}
+
 void PostgresServer::enable_tls(const Certificate& certificate, const std::string& authority) {
   std::string settings = "ssl = on\n";
   const auto add = [&](const std::string& setting, const std::string& source) {
-    const std::string path = folder_.path_of("server/" + setting);
-    write_file(path, read_file(source));
-    if (const passwd* owner = account().empty() ? nullptr : getpwnam(account().c_str())) {
-      if (chown(path.c_str(), owner->pw_uid, owner->pw_gid) != 0) throw std::runtime_error("chown " + path);
-    }
-    settings += setting + " = '" + path + "'\n";
+    settings += setting + " = '" + provide(setting, source) + "'\n";
   };
   add("ssl_cert_file", certificate.certificate);
   add("ssl_key_file", certificate.key);
@@ -124,6 +130,22 @@ void PostgresServer::enable_tls(const Certificate& certificate, const std::strin
   write_file(path, read_file(path) + settings);
   stop();
   start();
+}
+
+void PostgresServer::change_certificate(const Certificate& certificate) {
+  provide("ssl_cert_file", certificate.certificate);
+  provide("ssl_key_file", certificate.key);
+  process_->signal(SIGHUP);
+  wait_until("PostgreSQL shows the new certificate", [&] {
+    TlsClient client(address(), port_);
+    const SSL* const ssl = client.request() == 'S' && client.handshake() == "" ? client.ssl() : nullptr;
+    BIO* const file = BIO_new_file(certificate.certificate.c_str(), "r");
+    X509* const wanted = PEM_read_bio_X509(file, nullptr, nullptr, nullptr);
+    const bool shown = ssl != nullptr && X509_cmp(SSL_get0_peer_certificate(ssl), wanted) == 0;
+    X509_free(wanted);
+    BIO_free(file);
+    return shown;
+  });
 }
 
 void PostgresServer::stop() {

@@ -48,6 +48,8 @@ class PostgresServer {
   void set_hba(const std::string& lines);
   /// Restarts with TLS. `authority`: client certificates are asked for and checked against it.
   void enable_tls(const Certificate& certificate, const std::string& authority = "");
+  /// Another certificate from now on, without a restart: connections that are open stay. Returns when it is shown.
+  void change_certificate(const Certificate& certificate);
   void start();
   /// Smart shutdown would wait for clients: this is a fast one (SIGINT).
   void stop();
@@ -68,6 +70,8 @@ class PostgresServer {
   void copy(const PostgresServer& primary);
 
   void initialise();
+  /// Copies a file to where the server, and nobody else, may read it; the copy's path.
+  std::string provide(const std::string& name, const std::string& source);
   std::string data() const { return folder_.path() + "/server/data"; }
 
   const Kind kind_;

@@ -79,6 +79,35 @@ TEST_CASE("max_prepared_statements 0: they are the server's own affair") {
   CHECK(client.value("SELECT name FROM pg_prepared_statements") == "own");
 }
 
+TEST_CASE("a statement is described where it was not prepared (Supavisor#1174)") {
+  BezelProcess bezel({.settings = {{"default_pool_size", "2"}}});
+  PgConnection client = bezel.connect(), other = bezel.connect();
+  REQUIRE(client.prepare("mine", "SELECT $1::int AS number").ok());
+  const std::string first = client.value("SELECT pg_backend_pid()");
+  // The server that has it is taken: what is next runs on another.
+  other.run("BEGIN");
+  if (other.value("SELECT pg_backend_pid()") != first) {
+    other.run("ROLLBACK");
+    client.run("BEGIN");
+    other.run("BEGIN");
+    client.run("ROLLBACK");
+  }
+  const PgResult described(PQdescribePrepared(client.get(), "mine"));
+  CHECK(described.ok());
+  CHECK(PQnparams(described.get()) == 1);
+  CHECK(std::string(PQfname(described.get(), 0)) == "number");
+  CHECK(client.value("SELECT pg_backend_pid()") != other.value("SELECT pg_backend_pid()"));
+}
+
+TEST_CASE("a Parse that fails leaves no name behind (Supavisor#1175)") {
+  BezelProcess bezel;
+  PgConnection client = bezel.connect();
+  CHECK(client.prepare("mine", "SELECT nonesuch").sqlstate() == "42703");
+  CHECK(client.exec_prepared("mine").sqlstate() == "26000");
+  CHECK(client.prepare("mine", "SELECT 'second'").ok());
+  CHECK(client.exec_prepared("mine").value() == "second");
+}
+
 TEST_CASE("errors speak of the client's names") {
   BezelProcess bezel;
   PgConnection client = bezel.connect();

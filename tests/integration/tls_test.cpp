@@ -255,7 +255,8 @@ TEST_CASE("a changed certificate is served, without a signal, and open connectio
   CHECK(client.value("SELECT 1") == "1");
 }
 
-TEST_CASE("bytes before the handshake are refused, and a handshake that is none") {
+TEST_CASE(
+    "bytes before the handshake are refused, and a handshake that is none (CVE-2021-3935, PgDog's dropped bytes)") {
   BezelProcess bezel(client_tls("require"));
   TlsClient early(own_address(), bezel.port());
   early.raw().send(int32_bytes(8) + int32_bytes(80877103) + startup_packet("app", "app"));
@@ -274,6 +275,33 @@ TEST_CASE("bytes before the handshake are refused, and a handshake that is none"
   REQUIRE(twice.handshake() == "");
   twice.send(int32_bytes(8) + int32_bytes(80877103));
   CHECK(twice.receive().substr(0, 1) == "E");
+}
+
+TEST_CASE(
+    "bytes before the handshake are refused where the certificate is the login, and reach no server (CVE-2021-43766)") {
+  std::atomic<int> connections{0};
+  FakeServer server([&](RawClient& peer) {
+    connections++;
+    peer.read_to_end();
+  });
+  CertificateAuthority clients("Clients");
+  const Certificate identity = clients.issue("app", "app");
+  Configuration configuration = client_tls("verify-full");
+  configuration.settings["client_tls_ca_file"] = clients.certificate();
+  configuration.settings["auth_type"] = "cert";
+  configuration.databases = {{"app", server.database("user=app")}};
+  BezelProcess bezel(configuration);
+  for (const std::string& injected :
+       {startup_packet("app", "app"), std::string("Q"), std::string("\x16\x03\x01", 3),
+        startup_packet("app", "app") + frame_bytes('Q', std::string("DROP TABLE x\0", 13))}) {
+    TlsClient client(own_address(), bezel.port());
+    client.raw().send(int32_bytes(8) + int32_bytes(80877103) + injected);
+    const auto answer = client.raw().read_frame();
+    REQUIRE(answer);
+    CHECK(message_of(*answer) == "received unencrypted data after SSL or GSSAPI encryption request");
+    CHECK_FALSE(client.raw().read_byte());
+  }
+  CHECK(connections == 0);
 }
 
 TEST_CASE("who does not finish the handshake goes with client_login_timeout") {
@@ -396,7 +424,57 @@ TEST_CASE("cancel requests take the servers' TLS settings") {
   CHECK(client.last_result().sqlstate() == "57014");
 }
 
-TEST_CASE("a cancel request asks for TLS first") {
+TEST_CASE("a cancel request is not sent to a server whose certificate is wrong") {
+  const std::string here = "IP:" + own_address();
+  CertificateAuthority others("Others");
+  PostgresServer server;
+  const Certificate right = authority().issue("right", "right", {here});
+  server.enable_tls(right);
+  const auto runs = [&] {
+    return server.observer().value(
+               "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' "
+               "AND state = 'active'") == "1";
+  };
+  const auto cancel = [](PgConnection& client) {
+    char problem[256] = "";
+    PGcancel* const request = PQgetCancel(client.get());
+    CHECK(PQcancel(request, problem, sizeof problem) == 1);
+    PQfreeCancel(request);
+  };
+  struct Wrong {
+    const char* what;
+    Certificate certificate;
+    bool by_verify_ca, by_verify_full;
+  };
+  for (const Wrong& wrong : {Wrong{"another authority", others.issue("other", "other", {here}), true, true},
+                             {"another name", authority().issue("name", "name", {"DNS:elsewhere"}), false, true}}) {
+    for (const char* mode : {"require", "verify-ca", "verify-full"}) {
+      INFO(std::string(wrong.what));
+      INFO(std::string(mode));
+      const bool refused = (mode == std::string("verify-ca") && wrong.by_verify_ca) ||
+                           (mode == std::string("verify-full") && wrong.by_verify_full);
+      BezelProcess bezel(server_tls(mode, server));
+      PgConnection client = bezel.connect();
+      client.send("SELECT pg_sleep(60)");
+      wait_until("the query runs", runs);
+      server.change_certificate(wrong.certificate);
+      cancel(client);
+      if (refused) {
+        wait_until("the log tells of it", [&] {
+          return bezel.log().find("cancel request to a server failed: TLS handshake failed") != std::string::npos;
+        });
+        CHECK(runs());
+        // Nothing else is amiss: the next one is sent where the certificate is right again.
+        server.change_certificate(right);
+        cancel(client);
+      }
+      CHECK(client.last_result().sqlstate() == "57014");
+      server.change_certificate(right);
+    }
+  }
+}
+
+TEST_CASE("a cancel request asks for TLS first (PgBouncer's and PgDog's cancel in clear text)") {
   std::atomic<int> asked{0}, bare{0};
   FakeServer server([&](RawClient& peer) {
     std::string packet;
@@ -429,7 +507,7 @@ TEST_CASE("a cancel request asks for TLS first") {
   CHECK(bare == 0);
 }
 
-TEST_CASE("hostile answers to SSLRequest") {
+TEST_CASE("hostile answers to SSLRequest (CVE-2021-43767)") {
   std::string answer;
   FakeServer server([&](RawClient& peer) {
     for (int i = 0; i < 8; i++) {
@@ -444,6 +522,8 @@ TEST_CASE("hostile answers to SSLRequest") {
   for (const Hostile& hostile :
        {Hostile{std::string("N") + FakeServer::greeting(), "server sent unencrypted data after its answer"},
         {std::string("S") + FakeServer::greeting(), "server sent unencrypted data after its answer"},
+        {"S" + frame_bytes('E', std::string("SERROR\0MPretend to be PostgreSQL\0\0", 34)),
+         "server sent unencrypted data after its answer"},
         {frame_bytes('E', "SERROR\0MPretend to be PostgreSQL\0\0"), "server answered SSLRequest with an error"},
         {"X", "server sent an invalid answer to SSLRequest"}}) {
     answer = hostile.answer;

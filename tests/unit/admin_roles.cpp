@@ -128,7 +128,7 @@ TEST_CASE("admin: the table of roles has every command") {
   CHECK(rules().size() == show_commands().size() + action_commands().size() + 1);
 }
 
-TEST_CASE("admin: every command, every role, both protocols") {
+TEST_CASE("admin: every command, every role, both protocols (CVE-2026-6667)") {
   for (const Rule& rule : rules()) {
     for (const bool extended : {false, true}) {
       CAPTURE(rule.text);

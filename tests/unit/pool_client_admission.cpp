@@ -373,3 +373,101 @@ TEST_CASE("a database's own auth_type") {
   database.auth_type = AuthType::any;
   CHECK(pooler.outcome(by_any, "absent") == "28000 auth_type any needs a database with a forced user");
 }
+
+namespace {
+
+/// Begins a SCRAM login with that password on a stream of its own.
+class ScramLogin {
+ public:
+  ScramLogin(Pooler& pooler, Worker& worker, const std::string& user, std::string password)
+      : runtime_(pooler.runtime), password_(std::move(password)) {
+    stream_.its_ends.peer_address = "192.0.2.1";
+    worker.accept(StreamPtr(&stream_))->on_bytes(Pooler::startup(user));
+    std::string message;
+    protocol::append_sasl_initial_response(message, protocol::kScramSha256, client_.first());
+    stream_.events->on_bytes(message);
+  }
+  /// Goes on by the challenge, which needs no derivation; how many the proof takes. `spoilt`: the message is malformed.
+  size_t derivations(bool spoilt = false) {
+    CHECK(runtime_.tasks.empty());
+    const auto challenge = client_.server_first(std::string_view(stream_.written).substr(stream_.written.rfind("r=")));
+    REQUIRE(challenge);
+    const auto keys = protocol::derive_keys(password_, challenge->salt, challenge->iterations);
+    const std::string body = client_.final_message(*keys).value() + (spoilt ? ",x=y" : "");
+    std::string message = "p";
+    for (int shift = 24; shift >= 0; shift -= 8) message += static_cast<char>((body.size() + 4) >> shift);
+    stream_.events->on_bytes(message + body);
+    const size_t offloaded = runtime_.tasks.size() / 2;
+    CHECK((offloaded == 0 || Pooler::error_of(stream_).empty()));  // nothing is said before it is done
+    runtime_.run();
+    return offloaded;
+  }
+  std::string outcome() const { return Pooler::error_of(stream_); }
+
+ private:
+  FakeRuntime& runtime_;
+  std::string password_;
+  FakeStream stream_;
+  protocol::ScramClient client_{"client-nonce"};
+};
+
+protocol::StoredSecret verifier_of(const std::string& password) {
+  const auto keys = protocol::derive_keys(password, "salt", protocol::kScramIterationsDefault);
+  return protocol::parse_secret(
+      protocol::build_verifier(protocol::make_verifier(*keys, "salt", protocol::kScramIterationsDefault)));
+}
+
+}  // namespace
+
+TEST_CASE("SCRAM: a refusal costs the same derivations for every user, known or not, at the first login or later") {
+  for (const bool plain_ones : {false, true}) {
+    CAPTURE(plain_ones);
+    Pooler pooler(AuthType::scram_sha_256);
+    pooler.settings->auth_failure_limit = 0;
+    pooler.settings->secrets = {{"verified", verifier_of("secret")},
+                                {"hashed", protocol::parse_secret("md5" + std::string(32, 'a'))}};
+    if (plain_ones) pooler.settings->secrets["kept"] = protocol::parse_secret("secret");
+    Worker worker(0, pooler.runtime, pooler.shared, pooler.settings);
+    for (int attempt = 0; attempt < 3; attempt++) {
+      for (const char* user : {"verified", "kept", "hashed", "nobody"}) {
+        CAPTURE(user);
+        for (const bool spoilt : {false, true}) {
+          ScramLogin login(pooler, worker, user, "wrong");
+          CHECK(login.derivations(spoilt) == (plain_ones ? 1 : 0));
+          CHECK(login.outcome() ==
+                (spoilt ? "08P01 malformed SCRAM message"
+                        : "28P01 password authentication failed for user \"" + std::string(user) + "\""));
+          worker.end_turn();
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("SCRAM: a login by a plain password derives once, and by a verifier never") {
+  Pooler pooler(AuthType::scram_sha_256);
+  pooler.settings->secrets = {{"verified", verifier_of("secret")}, {"kept", protocol::parse_secret("secret")}};
+  Worker worker(0, pooler.runtime, pooler.shared, pooler.settings);
+  for (const auto& [user, derivations] : {std::pair("kept", 1), {"kept", 0}, {"verified", 0}, {"kept", 0}}) {
+    ScramLogin login(pooler, worker, user, "secret");
+    CHECK(login.derivations() == static_cast<size_t>(derivations));
+    CHECK(login.outcome() == "in");
+    worker.end_turn();
+  }
+}
+
+TEST_CASE("md5: a refusal takes no derivation, for nobody") {
+  Pooler pooler(AuthType::md5);
+  Worker worker(0, pooler.runtime, pooler.shared, pooler.settings);
+  for (const char* user : {"alice", "nobody"}) {
+    FakeStream stream;
+    stream.its_ends.peer_address = "192.0.2.1";
+    worker.accept(StreamPtr(&stream))->on_bytes(Pooler::startup(user));
+    std::string message;
+    protocol::append_password_message(message, "md5" + std::string(32, '0'));
+    stream.events->on_bytes(message);
+    CHECK(pooler.runtime.tasks.empty());
+    CHECK(Pooler::error_of(stream) == "28P01 password authentication failed for user \"" + std::string(user) + "\"");
+    worker.end_turn();
+  }
+}

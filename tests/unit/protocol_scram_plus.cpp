@@ -151,7 +151,7 @@ TEST_CASE("SCRAM PLUS: who is in the middle has another certificate") {
         "SCRAM channel binding check failed");
 }
 
-TEST_CASE("SCRAM PLUS: an offer that was taken away") {
+TEST_CASE("SCRAM PLUS: an offer that was taken away (Odyssey's gs2 flag 'y')") {
   const ScramFailure failure = exchange({end_point(), false}, {end_point(), false});
   CHECK(failure.kind == ScramFailure::Kind::protocol);
   CHECK(failure.error.sqlstate == sqlstate::kInvalidAuthorizationSpecification);

@@ -34,6 +34,8 @@ abstract class DriverTest {
   static final boolean DIRECT = environment("BEZEL_TEST_DIRECT").equals("1");
   static final int POOL_SIZE = Integer.parseInt(environment("BEZEL_TEST_POOL_SIZE"));
   static final int PREPARED_MAX = Integer.parseInt(environment("BEZEL_TEST_PREPARED_MAX"));
+  /** What sslmode=verify-full asks; without TLS none. */
+  static final String AUTHORITY = System.getenv("BEZEL_TEST_AUTHORITY");
   static final String USER = environment("BEZEL_TEST_USER");
   static final String DATABASE = environment("BEZEL_TEST_DATABASE");
 
@@ -60,22 +62,34 @@ abstract class DriverTest {
     return Objects.requireNonNull(System.getenv(name), () -> name + " is not set; run this by harness.py");
   }
 
+  private static Properties encryption() {
+    Properties properties = new Properties();
+    if (AUTHORITY != null) {
+      properties.setProperty("sslmode", "verify-full");
+      properties.setProperty("sslrootcert", AUTHORITY);
+    }
+    return properties;
+  }
+
   /** A connection to the pooler; the properties come in pairs of name and value. */
   static Connection connect(String... properties) throws SQLException {
-    Properties all = new Properties();
+    Properties all = encryption();
     all.setProperty("user", USER);
     all.setProperty("password", environment("BEZEL_TEST_PASSWORD"));
     for (int i = 0; i < properties.length; i += 2) all.setProperty(properties[i], properties[i + 1]);
+    String host = all.getProperty("PGHOST", environment("BEZEL_TEST_HOST"));
     String database = all.getProperty("PGDBNAME", DATABASE);
     return DriverManager.getConnection(
-        "jdbc:postgresql://" + environment("BEZEL_TEST_HOST") + ":" + environment("BEZEL_TEST_PORT") + "/" + database, all);
+        "jdbc:postgresql://" + host + ":" + environment("BEZEL_TEST_PORT") + "/" + database, all);
   }
 
   /** A connection to the server behind the pooler, as superuser: for looking only. */
   static Connection connectToServer() throws SQLException {
+    Properties all = encryption();
+    all.setProperty("user", environment("BEZEL_TEST_OBSERVER"));
+    all.setProperty("password", environment("BEZEL_TEST_OBSERVER_PASSWORD"));
     return DriverManager.getConnection(
-        "jdbc:postgresql://" + environment("BEZEL_TEST_HOST") + ":" + environment("BEZEL_TEST_SERVER_PORT") + "/" + DATABASE,
-        environment("BEZEL_TEST_OBSERVER"), environment("BEZEL_TEST_OBSERVER_PASSWORD"));
+        "jdbc:postgresql://" + environment("BEZEL_TEST_HOST") + ":" + environment("BEZEL_TEST_SERVER_PORT") + "/" + DATABASE, all);
   }
 
   static PreparedStatement prepare(Connection connection, String query, Object... values) throws SQLException {

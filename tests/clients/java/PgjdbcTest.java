@@ -58,6 +58,18 @@ public final class PgjdbcTest extends DriverTest {
   }
 
   @Test
+  public void encryption() throws Exception {
+    try (Connection connection = connect()) {
+      equal(one(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), AUTHORITY == null ? "f" : "t");
+    }
+    if (AUTHORITY == null) {
+      return;
+    }
+    fails("08006", () -> connect("PGHOST", "localhost")); // the certificate is for the address
+    fails("28000", () -> connect("sslmode", "disable"));
+  }
+
+  @Test
   public void commitRollbackAndSavepoint() throws Exception {
     createAccounts();
     String balance = "SELECT balance FROM account WHERE id = ?";
