@@ -249,10 +249,16 @@ class Pipeline(unittest.TestCase):
         with autocommit(prepare_threshold=0) as connection:
             with connection.pipeline() as pipeline:
                 before = connection.execute("SELECT %s::int", (1,))
-                broken = connection.execute("SELECT 1 / %s::int", (0,))
-                skipped = connection.execute("SELECT %s::int", (2,))
-                with self.assertRaises(errors.DivisionByZero):
-                    pipeline.sync()
+                broken, skipped = connection.cursor(), connection.cursor()
+                broken.execute("SELECT 1 / %s::int", (0,))
+                # The server tells of the error at once, and whatever is called when it has come raises it.
+                raised = []
+                for call in (lambda: skipped.execute("SELECT %s::int", (2,))), pipeline.sync:
+                    try:
+                        call()
+                    except psycopg.Error as error:
+                        raised.append(error)
+                self.assertIsInstance(raised[0], errors.DivisionByZero)
                 after = connection.execute("SELECT %s::int", (3,))
                 pipeline.sync()
                 self.assertEqual(before.fetchone(), (1,))
