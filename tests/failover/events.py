@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from cluster import Cluster, Node
 from ledger import NO_ERRORS, PROMISE, Allowed
 from processes import Failed
-from reads import KNOWN_AFTER_S, READ_DATABASES, REPLICAS_ELSE_PRIMARY, is_readable
+from reads import KNOWN_AFTER_S, LAG_BYTES_MAX, READ_DATABASES, REPLICAS_ELSE_PRIMARY, is_readable
 from watch import WriteWatch
 
 ETCD_DOWN_S = 30
@@ -19,6 +19,9 @@ STALE_NAME_S = 30
 PATIENCE_S = 20
 # Until Patroni tells of something by its figures.
 FIGURES_S_MAX = 30
+# So slowly that within Patroni's loop_wait less than LAG_BYTES_MAX is written.
+LAG_STEP_BYTES = 100_000
+LAG_STEP_S = 0.4
 # Long enough for reads to be wrong.
 READ_ON_S = KNOWN_AFTER_S + 5
 
@@ -145,10 +148,16 @@ def _kill_replicas(cluster: Cluster, leader: Node) -> None:
 
 
 def _let_replica_lag(cluster: Cluster, leader: Node) -> None:
-    """As behind a network that is too slow, by more than the pooler's bound."""
+    """As behind a network that is too slow, by more than the pooler's bound.
+
+    Little by little: Patroni compares the leader's position with one of the replica's that it read up to loop_wait earlier, and so
+    says for some milliseconds after a burst that every replica is behind by all of it.
+    """
     replica = _standby(cluster.other_standby())
     replica.freeze_walreceiver()
-    leader.query("SELECT count(pg_logical_emit_message(false, 'lag', repeat('x', 1000000))) FROM generate_series(1, 4)")
+    for _ in range(2 * LAG_BYTES_MAX // LAG_STEP_BYTES):
+        leader.query(f"SELECT pg_logical_emit_message(false, 'lag', repeat('x', {LAG_STEP_BYTES}))")
+        time.sleep(LAG_STEP_S)
     until = time.monotonic() + FIGURES_S_MAX
     while is_readable(cluster.members()[replica.name]):
         if time.monotonic() > until:
