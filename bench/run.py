@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import footprint, null_rounds, pgbench_turns, report, tls  # noqa: E402
+from measure import footprint, logins, null_rounds, pgbench_turns, report, tls  # noqa: E402
 from measure.pgbench_rounds import Comparison  # noqa: E402
 from measure.processes import ChildFailed  # noqa: E402
 from measure.workplace import ROOT, Workplace, find_programs  # noqa: E402
@@ -80,7 +80,7 @@ def measure_null(place: Workplace, given: argparse.Namespace) -> None:
 
 
 def measure_login(place: Workplace, given: argparse.Namespace) -> None:
-    footprint.measure_login(place, given.rounds or 3, given.seconds or 4)
+    logins.measure(place, given.rounds or 3, given.seconds or 4)
 
 
 def measure_tls(place: Workplace, given: argparse.Namespace) -> None:

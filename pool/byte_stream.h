@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "pool/ip_address.h"
 #include "pool/tls.h"
 
 namespace bezel::pool {
@@ -79,7 +80,10 @@ class ByteStream {
   virtual void set_events(Events& events) = 0;
   /// Takes the connection off this worker, and with it what is unsent. The stream must be released afterwards as usual.
   virtual std::unique_ptr<DetachedStream> detach() = 0;
+  /// Makes texts and may ask the kernel: for people, not for each login.
   virtual StreamEnds ends() const = 0;
+  /// Nothing for a Unix socket.
+  virtual std::optional<IpAddress> peer_ip() const = 0;
   /// Whether it is a Unix socket.
   virtual bool is_local() const = 0;
   /// Turns to TLS. What was written before leaves in plain text; what is written from now on is lost, until
@@ -88,6 +92,9 @@ class ByteStream {
   virtual void start_tls(const TlsStart& start) = 0;
   /// After on_secured(): what is known; nullptr: the stream is not encrypted.
   virtual const TlsFacts* tls_facts() const = 0;
+  /// The peer has said that it goes (Terminate), and what it sent has been read: release() then need not see to it that
+  /// bytes still on their way to us do not cost the peer our last ones.
+  virtual void peer_has_ended() = 0;
   /// Releases the stream: what is queued is still sent if the peer takes it within a few seconds; no events any more.
   virtual void release() = 0;
 

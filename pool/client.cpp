@@ -9,7 +9,6 @@
 #include "pool/printable.h"
 #include "pool/server.h"
 #include "pool/worker.h"
-#include "protocol/cancel_key.h"
 #include "protocol/messages.h"
 #include "protocol/secret.h"
 #include "protocol/sqlstate.h"
@@ -58,7 +57,7 @@ std::string Client::database() const {
 }
 
 std::string Client::cancel_secret() const {
-  return protocol::derive_cancel_secret(worker_.shared().secret, id_, protocol_3_2_ ? 32 : 4);
+  return worker_.cancel_secrets().of(id_, protocol_3_2_ ? 32 : 4);
 }
 
 bool Client::checks_cancel_secret(std::string_view secret) const {
@@ -228,6 +227,11 @@ void Client::fail(const protocol::ProtocolError& error) {
     write_copy(message);
   }
   close_stream(error.message, LogLevel::warning);
+}
+
+void Client::terminated() {
+  if (stream_) stream_->peer_has_ended();
+  close_quietly("client close request");
 }
 
 void Client::close_quietly(std::string_view reason) {

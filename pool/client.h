@@ -89,6 +89,8 @@ class Client final : public ByteStream::Events, public ConsoleClient {
 
   /// Sends the error as FATAL and closes.
   void fail(const protocol::ProtocolError& error);
+  /// The client said Terminate.
+  void terminated();
   /// Closes without a message: the peer is gone, said goodbye, or must be dropped at once.
   void close_quietly(std::string_view reason);
   /// Answers the batch that waits for a server with ERROR 57014 and ReadyForQuery. REQUIRES: state waiting.

@@ -14,38 +14,29 @@ namespace bezel::pool {
 
 namespace sqlstate = protocol::sqlstate;
 
-namespace {
-
-bool is_unix_socket(const StreamEnds& ends) {
-  return ends.peer_address == "unix";
-}
-
-}  // namespace
-
 void ClientLogin::authenticate() {
-  const StreamEnds ends = client_->stream_->ends();
-  address_ = IpAddress::parse(ends.peer_address);
+  address_ = client_->stream_->peer_ip();
   if (is_throttled()) return refuse_throttled();
   const Settings& settings = worker_->settings();
   const DatabaseSettings* entry = is_console() ? nullptr : worker_->database_entry(packet_.database);
   method_ = entry != nullptr ? entry->auth_type.value_or(settings.auth_type) : settings.auth_type;
   pam_service_ = settings.auth_pam_service;
   ldap_ = settings.ldap;
-  if (method_ == AuthType::hba && !choose_by_rules(ends)) return;
+  if (method_ == AuthType::hba && !choose_by_rules()) return;
   if (method_ == AuthType::any) return authenticated();
-  if (method_ == AuthType::peer) return check_system_user(ends);
+  if (method_ == AuthType::peer) return check_system_user();
   // They know who there is.
   if (method_ == AuthType::pam || method_ == AuthType::ldap) return ask_for_proof();
   if (method_ == AuthType::cert && !check_certificate()) return;
   look_up_secret();
 }
 
-bool ClientLogin::choose_by_rules(const StreamEnds& ends) {
+bool ClientLogin::choose_by_rules() {
   const Settings& settings = worker_->settings();
   const bool is_encrypted = client_->stream_->tls_facts() != nullptr;
   // Under one name, so that a rule for the console holds whichever of its names is used.
   const std::string_view database = is_console() ? kConsoleName : std::string_view(packet_.database);
-  const HbaClient who{.is_local = is_unix_socket(ends),
+  const HbaClient who{.is_local = client_->stream_->is_local(),
                       .address = address_,
                       .is_encrypted = is_encrypted,
                       .database = database,
@@ -65,7 +56,7 @@ bool ClientLogin::choose_by_rules(const StreamEnds& ends) {
   fail({sqlstate::kInvalidAuthorizationSpecification,
         fmt::format("{} host \"{}\", user \"{}\", database \"{}\", {}",
                     rule != nullptr ? "pg_hba.conf rejects connection for" : "no pg_hba.conf entry for",
-                    who.is_local ? "[local]" : ends.peer_address, packet_.user, packet_.database,
+                    who.is_local ? "[local]" : client_->stream_->ends().peer_address, packet_.user, packet_.database,
                     is_encrypted ? "SSL encryption" : "no encryption"),
         "", ""});
   return false;
@@ -87,7 +78,8 @@ bool ClientLogin::check_certificate() {
   return false;
 }
 
-void ClientLogin::check_system_user(const StreamEnds& ends) {
+void ClientLogin::check_system_user() {
+  const StreamEnds ends = client_->stream_->ends();
   if (!ends.peer_user_id) return refuse_identity("Peer", "the kernel does not know the peer");
   stage_ = Stage::deriving;
   worker_->runtime().find_system_user(*ends.peer_user_id, [this, alive = alive_](const std::string& name) {

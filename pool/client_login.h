@@ -97,10 +97,10 @@ class ClientLogin {
   // Who may try to log in, and how (client_admission.cpp).
   void authenticate();
   /// Sets the method by the rules of auth_hba_file, or refuses.
-  bool choose_by_rules(const StreamEnds& ends);
+  bool choose_by_rules();
   bool check_certificate();
   /// Ends in look_up_secret(), later, or refuses.
-  void check_system_user(const StreamEnds& ends);
+  void check_system_user();
   bool may_be(std::string_view system_user) const;
   /// Too many logins from the client's address have failed. Looked at again before each proof is checked, as many
   /// logins may have begun before the first has failed.

@@ -152,7 +152,7 @@ void Client::leave_failed_transaction() {
 
 bool Client::message_in_failed_transaction(const FrameHeader& header, Input& input) {
   if (header.type == 'X') {
-    close_quietly("client close request");
+    terminated();
     return false;
   }
   if (std::string_view("QFPBDCESHdcf").find(header.type) == std::string_view::npos) {

@@ -218,7 +218,7 @@ bool Client::message(const FrameHeader& header, Input& input) {
       return copy_message(header, input);
     case 'X':
       if (server_ != nullptr) flush(input);
-      close_quietly("client close request");
+      terminated();
       return false;
     default:
       return violate(
@@ -450,7 +450,7 @@ bool Client::console_message(const FrameHeader& header, Input& input) {
   const std::string_view body = input.body_here().substr(0, header.body_bytes());
   pass_over(input, header.frame_bytes());
   if (header.type == 'X') {
-    close_quietly("client close request");
+    terminated();
     return false;
   }
   console_busy_ = true;

@@ -38,6 +38,7 @@ Worker::Worker(int index, Runtime& runtime, Shared& shared, SettingsPtr settings
       settings_(std::move(settings)),
       timers_(runtime.now_us()),
       statements_(static_cast<uint64_t>(index), static_cast<uint64_t>(shared.worker_count)),
+      cancel_secrets_(shared.secret),
       auth_connections_(std::make_unique<AuthConnections>(*this)),
       janitor_([](void* self) { static_cast<Worker*>(self)->janitor(); }, this) {
   timers_.schedule(janitor_, runtime.now_us());

@@ -28,6 +28,7 @@
 #include "pool/statistics.h"
 #include "pool/timer_wheel.h"
 #include "pool/upstream.h"
+#include "protocol/cancel_key.h"
 
 namespace bezel::pool {
 
@@ -101,6 +102,7 @@ class Worker {
   StatementTable& statements() { return statements_; }
   WorkerStatistics& statistics() { return shared_.statistics.worker(index_); }
   uint64_t next_connection_id();
+  protocol::CancelSecrets& cancel_secrets() { return cancel_secrets_; }
 
   /// The worker on which the pool of (database, server user) lives.
   int home_of(std::string_view database, std::string_view user) const;
@@ -179,6 +181,7 @@ class Worker {
   TimerWheel timers_;
   ParameterTable parameters_;
   StatementTable statements_;
+  protocol::CancelSecrets cancel_secrets_;
   std::unordered_map<std::string, std::unique_ptr<Pool>> pools_;
   std::unique_ptr<AuthConnections> auth_connections_;
   std::unordered_map<uint32_t, std::unique_ptr<Client>> clients_;  // by cancel PID

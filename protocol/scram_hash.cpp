@@ -4,9 +4,10 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#include <openssl/sha.h>
 
 #include <stdexcept>
+
+#include "protocol/digest.h"
 
 namespace bezel::protocol {
 
@@ -33,12 +34,17 @@ class Hmac {
   ~Hmac() { EVP_MAC_CTX_free(context_); }
 
   bool run(std::string_view key, std::string_view text, ScramKey& result) {
-    // A null key means "the key of before" to OpenSSL, which an empty view must not say.
-    const char* const key_data = key.empty() ? "" : key.data();
     size_t size = 0;
-    return EVP_MAC_init(context_, reinterpret_cast<const unsigned char*>(key_data), key.size(), nullptr) == 1 &&
+    return begin(key) &&
            EVP_MAC_update(context_, reinterpret_cast<const unsigned char*>(text.data()), text.size()) == 1 &&
            EVP_MAC_final(context_, result.data(), &size, result.size()) == 1 && size == result.size();
+  }
+
+  /// With another key, nothing is left of the one before and of what it was made into.
+  bool begin(std::string_view key) {
+    // A null key means "the key of before" to OpenSSL, which an empty view must not say.
+    const char* const data = key.empty() ? "" : key.data();
+    return EVP_MAC_init(context_, reinterpret_cast<const unsigned char*>(data), key.size(), nullptr) == 1;
   }
 
  private:
@@ -51,15 +57,14 @@ ScramKey scram_hmac(std::string_view key, std::string_view text) {
   thread_local Hmac hmac;
   ScramKey result;
   if (!hmac.run(key, text, result)) throw std::runtime_error("HMAC-SHA-256 failed");
-  // The context would keep what the key was made into until its next use.
-  ScramKey erased;
-  hmac.run({}, {}, erased);
+  hmac.begin({});
   return result;
 }
 
 ScramKey scram_h(const ScramKey& key) {
+  thread_local Digest sha256("SHA256");
   ScramKey result;
-  if (SHA256(key.data(), key.size(), result.data()) == nullptr) throw std::runtime_error("SHA-256 failed");
+  if (!sha256.run(as_bytes(key), result.data(), result.size())) throw std::runtime_error("SHA-256 failed");
   return result;
 }
 

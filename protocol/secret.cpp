@@ -1,11 +1,10 @@
 #include "protocol/secret.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
-#include <algorithm>
 #include <utility>
 
+#include "protocol/digest.h"
 #include "protocol/scram_hash.h"
 
 namespace bezel::protocol {
@@ -25,11 +24,11 @@ std::optional<std::string> md5_text(std::string_view a, std::string_view b) {
   std::string input;
   input.reserve(a.size() + b.size());
   input.append(a).append(b);
+  thread_local Digest md5("MD5");
   std::array<unsigned char, 16> digest;
-  unsigned int size = 0;
-  const int ok = EVP_Digest(input.data(), input.size(), digest.data(), &size, EVP_md5(), nullptr);
+  const bool ok = md5.run(input, digest.data(), digest.size());
   OPENSSL_cleanse(input.data(), input.size());
-  if (ok != 1 || size != digest.size()) return std::nullopt;
+  if (!ok) return std::nullopt;
 
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string text(kMd5Prefix);
@@ -85,23 +84,24 @@ std::optional<std::string> md5_challenge_response(const StoredSecret& secret, st
   return std::nullopt;
 }
 
-bool equal_in_constant_time(std::string_view a, std::string_view b) {
-  // Hashes have one length, so that a comparison tells nothing of the texts' lengths either.
-  std::array<unsigned char, 32> hash_a{};
-  std::array<unsigned char, 32> hash_b{};
-  const int ok_a = EVP_Digest(a.data(), a.size(), hash_a.data(), nullptr, EVP_sha256(), nullptr);
-  const int ok_b = EVP_Digest(b.data(), b.size(), hash_b.data(), nullptr, EVP_sha256(), nullptr);
-  return ok_a == 1 && ok_b == 1 && CRYPTO_memcmp(hash_a.data(), hash_b.data(), hash_a.size()) == 0;
+bool equal_in_constant_time(std::string_view given, std::string_view secret) {
+  // Volatile: the compiler must not end the loop early either.
+  volatile unsigned char difference = given.size() != secret.size() ? 1 : 0;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const char other = i < secret.size() ? secret[i] : '\0';
+    difference = static_cast<unsigned char>(difference | (given[i] ^ other));
+  }
+  return difference == 0;
 }
 
 bool verify_password(const StoredSecret& secret, std::string_view user, std::string_view password) {
   if (password.empty()) return false;
   switch (secret.kind) {
     case SecretKind::plain:
-      return equal_in_constant_time(secret.text, password);
+      return equal_in_constant_time(password, secret.text);
     case SecretKind::md5: {
       const auto hashed = md5_of(password, user);
-      return hashed && equal_in_constant_time(secret.text, *hashed);
+      return hashed && equal_in_constant_time(*hashed, secret.text);
     }
     case SecretKind::scram_sha_256:
       return verify_against_scram(secret.verifier, password);
@@ -112,7 +112,7 @@ bool verify_password(const StoredSecret& secret, std::string_view user, std::str
 bool verify_md5_response(const StoredSecret& secret, std::string_view user, const std::array<unsigned char, 4>& salt,
                          std::string_view response) {
   const auto expected = md5_challenge_response(secret, user, salt);
-  return expected && equal_in_constant_time(*expected, response);
+  return expected && equal_in_constant_time(response, *expected);
 }
 
 }  // namespace bezel::protocol

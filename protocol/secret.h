@@ -34,8 +34,9 @@ std::optional<std::string> md5_challenge_response(std::string_view md5_secret,
 std::optional<std::string> md5_challenge_response(const StoredSecret& secret, std::string_view user,
                                                   const std::array<unsigned char, 4>& salt);
 
-/// Whether a and b are the same bytes, in a time that depends on neither's content nor on where they differ.
-bool equal_in_constant_time(std::string_view a, std::string_view b);
+/// Whether they are the same bytes, in a time that depends on the length of what was given, and on nothing of the
+/// secret.
+bool equal_in_constant_time(std::string_view given, std::string_view secret);
 
 /// Checks a password sent in clear text against a secret of any kind. Slow for a SCRAM verifier (see derive_keys());
 /// one with more than kScramIterationsMax iterations never matches. An empty password never matches, as in PostgreSQL.

@@ -1,13 +1,12 @@
-"""What a pooler takes before it works: memory of idle clients, time to start, time to fill a pool, cost of a login."""
+"""What a pooler takes before it works: memory of idle clients, time to start, time to fill a pool."""
 
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from measure import certificate, login, pgbench, results
+from measure import login, results
 from measure.pgbench_rounds import rotated
-from measure.poolers import LOGIN_WAYS, POOL_SIZE, Setup, poolers_of, start, stop
+from measure.poolers import POOL_SIZE, Setup, poolers_of, start, stop
 from measure.processes import ChildFailed, DidNotStart, resident_bytes
 from measure.tools import generate_load, hold_clients, start_null_server
 from measure.workplace import Workplace
@@ -19,7 +18,6 @@ FILL_CLIENTS = 1000
 FILL_LOGIN_DELAY_MS = 5
 # Long enough that a thousand queries keep 25 servers busy while the pool still grows.
 FILL_QUERY_DELAY_MS = 10
-LOGIN_CLIENTS = 20
 
 
 def _begin(place: Workplace, settings: dict) -> dict:
@@ -132,32 +130,3 @@ def _fill_once(place: Workplace, name: str) -> dict:
         "all_logged_in_ms": result["all_logged_in_us"] / 1000,
         "all_answered_ms": result["all_answered_us"] / 1000,
     }
-
-
-def measure_login(place: Workplace, rounds: int, seconds: int) -> dict:
-    """The pooler's CPU for a client that comes, asks once and goes (pgbench -C), by way of authentication."""
-    data = _begin(place, {"clients": LOGIN_CLIENTS, "rounds": rounds, "seconds": seconds})
-    server = start_null_server(place)
-    script = place.path("one.sql")
-    script.write_text("select 1;\n")
-    names = poolers_of(place.programs)
-    own = certificate.make(place)
-    for turn in range(rounds):
-        for way in LOGIN_WAYS:
-            setup = Setup(server.tcp, way=way, certificate=own if way.tls else None)
-            for name in rotated(names, turn):
-                key = {"round": turn + 1, "auth_type": way.label, "contender": name}
-                _measure(data, key, lambda: _log_in_and_out(place, name, setup, script, seconds))
-    place.children.stop(server.child)
-    results.save("login", data)
-    return data
-
-
-def _log_in_and_out(place: Workplace, name: str, setup: Setup, script: Path, seconds: int) -> dict:
-    target = start(place, name, setup)
-    try:
-        # No latencies: with -C, pgbench leaves the connecting out of some of them.
-        options = ["-C", "-M", "simple", "-f", str(script)]
-        return pgbench.run(place, target, options, LOGIN_CLIENTS, seconds, latencies=False)
-    finally:
-        stop(place, target)

@@ -22,6 +22,8 @@ TURN_S = 0.4
 _QUIET_S = 0.02
 _QUIET_MAX_S = 2.0
 _READY_MAX_S = 60
+# Before the first progress line.
+_FIRST_S = 1
 # finish() ends a run long before.
 _RUN_MAX_S = 3600
 _TOTAL = re.compile(r"number of transactions actually processed: (\d+)")
@@ -30,13 +32,14 @@ _TOTAL = re.compile(r"number of transactions actually processed: (\d+)")
 class Load:
     """One pgbench, which works only between go() and halt()."""
 
-    def __init__(self, place: Workplace, target: Contender, mode: str, clients: int):
+    def __init__(self, place: Workplace, target: Contender, options: list[str], clients: int):
         self.target = target
+        self._worked_s = 0.0
         self._place = place
         self._log = place.path(f"load.{target.name}.log")
         self._log.unlink(missing_ok=True)
         self._before = cost_of(target.pid)
-        self._child: Child = pgbench.start(place, target, pgbench.workload(mode), clients, _RUN_MAX_S, self._log)
+        self._child: Child = pgbench.start(place, target, options, clients, _RUN_MAX_S, self._log)
         try:
             pgbench.wait_for_progress(self._child, _READY_MAX_S)
         finally:
@@ -44,6 +47,13 @@ class Load:
 
     def go(self) -> None:
         self._child.popen.send_signal(signal.SIGCONT)
+
+    def take_turn(self) -> None:
+        begin = time.monotonic()
+        self.go()
+        time.sleep(TURN_S)
+        self._worked_s += time.monotonic() - begin
+        self.halt()
 
     def halt(self) -> None:
         self._child.popen.send_signal(signal.SIGSTOP)
@@ -57,14 +67,14 @@ class Load:
             time.sleep(_QUIET_S)
 
     def finish(self) -> dict:
-        """Ends pgbench; what its transactions cost, logins and the first second among it."""
+        """Ends pgbench; what its transactions cost, logins and the first second among it, and how many there were in a second of its turns."""
         pgbench.end(self._place, self._child, _READY_MAX_S)
         spent = cost_of(self.target.pid) - self._before
         total = _TOTAL.search(self._log.read_text())
         if not total or int(total[1]) == 0:
             raise ChildFailed("pgbench: no transaction")
         transactions = int(total[1])
-        return {"transactions": transactions, "cpu_us": spent.cpu_us / transactions, "voluntary": spent.voluntary / transactions,
+        return {"transactions": transactions, "tps": transactions / (_FIRST_S + self._worked_s), "cpu_us": spent.cpu_us / transactions, "voluntary": spent.voluntary / transactions,
                 "involuntary": spent.involuntary / transactions}
 
     def give_up(self) -> None:
@@ -72,20 +82,15 @@ class Load:
         self._place.children.stop(self._child)
 
 
-def _run_cell(place: Workplace, running: dict[str, Contender], mode: str, clients: int, seconds: float, step: int) -> dict[str, dict]:
+def run_in_turns(place: Workplace, wanted: list[tuple[Contender, list[str]]], clients: int, seconds: float) -> dict[str, dict]:
+    """Figures by contender, each under pgbench with its own options for `seconds` of turns; or {"error": what went wrong}."""
     loads: list[Load] = []
     try:
-        for name in rotated([name for name in running if name != DIRECT], step):
-            # What has no figure of its own is compared with pgbench -M extended, in the same turns.
-            if can_run(name, mode, clients):
-                loads.append(Load(place, running[name], mode, clients))
-            elif mode == "prepared":
-                loads.append(Load(place, running[name], "extended", clients))
+        for target, options in wanted:
+            loads.append(Load(place, target, options, clients))
         for turn in range(round(seconds / TURN_S)):
             for load in rotated(loads, turn):
-                load.go()
-                time.sleep(TURN_S)
-                load.halt()
+                load.take_turn()
         figures = {}
         while loads:
             load = loads.pop()
@@ -97,6 +102,17 @@ def _run_cell(place: Workplace, running: dict[str, Contender], mode: str, client
     finally:
         for load in loads:
             load.give_up()
+
+
+def _run_cell(place: Workplace, running: dict[str, Contender], mode: str, clients: int, seconds: float, step: int) -> dict[str, dict]:
+    wanted = []
+    for name in rotated([name for name in running if name != DIRECT], step):
+        # What has no figure of its own is compared with pgbench -M extended, in the same turns.
+        if can_run(name, mode, clients):
+            wanted.append((running[name], pgbench.workload(mode)))
+        elif mode == "prepared":
+            wanted.append((running[name], pgbench.workload("extended")))
+    return run_in_turns(place, wanted, clients, seconds)
 
 
 def measure(place: Workplace, name: str, rounds: int, seconds: float, modes: list[str], clients: list[int]) -> dict:

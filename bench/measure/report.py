@@ -29,6 +29,9 @@ RSS_1000_TARGET = 12 * 1024 * 1024
 BYTES_PER_CLIENT_TARGET = 2048
 STARTUP_TARGET_MS = 100
 FILL_TARGET_MS = 1000
+# Ratios to PgBouncer.
+LOGIN_TARGET = 0.8
+TLS_TARGET = 0.8
 
 MODE_LABELS = {"simple": "-S simple", "extended": "-S extended", "prepared": "-S prepared*", "tpcb": "TPC-B"}
 
@@ -262,9 +265,10 @@ def _login() -> list[str]:
     for row in _rows(cells, "auth_type", "contender"):
         ratios = [] if row["contender"] == PGBOUNCER else cells.ratios("cpu_us", row, base_of(row))
         rows.append([row["auth_type"], LABELS[row["contender"]], of_runs(cells, "tps", row, 0), of_runs(cells, "cpu_us", row, 1),
-                     judged(ratios, None)])
+                     judged(ratios, LOGIN_TARGET)])
     return ["## Cost of a login", _measured(data),
-            "`pgbench -C`: each client connects, runs one query and leaves. The time is mostly pgbench's own; the pooler's CPU is what counts.",
+            "`pgbench -C` in turns: each client connects, runs one query and leaves. The time is mostly pgbench's own; the pooler's CPU is what counts. "
+            f"Target: {LOGIN_TARGET}.",
             table(["", "through", "logins a second", "pooler's CPU µs", "ratio"], rows)]
 
 

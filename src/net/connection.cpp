@@ -457,6 +457,7 @@ void Connection::release() {
   events_ = nullptr;
   dial_.reset();
   if (state_ != State::open || error_ != 0 || (eof_ && unsent_bytes() == 0)) return close_now();
+  if (peer_has_ended_ && unsent_bytes() == 0 && tls_ == nullptr) return close_now();
   if (tls_ != nullptr) {
     if (!tls_->is_ready) return close_now();
     keep_slices();

@@ -73,9 +73,11 @@ class Connection final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  std::optional<pool::IpAddress> peer_ip() const override { return peer_.ip(); }
   bool is_local() const override { return peer_.family == AF_UNIX; }
   void start_tls(const pool::TlsStart& start) override;
   const pool::TlsFacts* tls_facts() const override;
+  void peer_has_ended() override { peer_has_ended_ = true; }
   void release() override;
 
  private:
@@ -168,6 +170,7 @@ class Connection final : public pool::ByteStream {
   bool congested_ : 1 = false;
   bool eof_ : 1 = false;
   bool told_closed_ : 1 = false;
+  bool peer_has_ended_ : 1 = false;
   bool shut_ : 1 = false;  ///< lingering: our side is closed
 };
 

@@ -106,6 +106,8 @@ void EventLoop::adopt(int descriptor, const PeerAddress& peer) {
   if (connection->released_) return;
   assert(events != nullptr);
   connection->events_ = events;
+  // With TCP_DEFER_ACCEPT, the first bytes are already here.
+  if (!connection->is_local()) connection->receive();
 }
 
 void EventLoop::mark_dirty(Connection& connection) {

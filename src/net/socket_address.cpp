@@ -98,4 +98,11 @@ std::string PeerAddress::text() const {
   return text;
 }
 
+std::optional<pool::IpAddress> PeerAddress::ip() const {
+  if (family != AF_INET && family != AF_INET6) return std::nullopt;
+  pool::IpAddress address{.is_v6 = family == AF_INET6};
+  std::copy(std::begin(bytes), std::end(bytes), address.bytes.begin());
+  return address;
+}
+
 }  // namespace bezel::net

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "pool/ip_address.h"
+
 namespace bezel::net {
 
 /// An address as the kernel takes it: IPv4, IPv6, or the path of a Unix socket.
@@ -59,6 +61,8 @@ struct PeerAddress {
   static PeerAddress of_unix(uint16_t port);
   /// "unix" for a Unix socket, as PgBouncer shows it.
   std::string text() const;
+  /// Nothing for a Unix socket.
+  std::optional<pool::IpAddress> ip() const;
 };
 
 }  // namespace bezel::net

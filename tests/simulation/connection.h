@@ -116,11 +116,13 @@ class Stream final : public pool::ByteStream {
   void set_events(Events& events) override { events_ = &events; }
   std::unique_ptr<pool::DetachedStream> detach() override;
   pool::StreamEnds ends() const override;
+  std::optional<pool::IpAddress> peer_ip() const override { return pool::IpAddress::parse(ends().peer_address); }
   bool is_local() const override { return false; }
   /// Encryption is below what is simulated: no settings ask for it.
   void start_tls(const pool::TlsStart&) override { std::abort(); }
   /// But what encryption tells may be there without it, so that logins can be bound to it.
   const pool::TlsFacts* tls_facts() const override;
+  void peer_has_ended() override {}
   void release() override;
 
   // ---- For the simulation ----

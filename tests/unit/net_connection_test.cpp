@@ -350,6 +350,32 @@ TEST_CASE("net: a released stream whose peer neither reads nor closes is given u
   ::close(quiet_end);
 }
 
+TEST_CASE("net: a stream whose peer has said that it goes is not waited for, but still sends what was written") {
+  const std::string all = pattern(2'000'000, 5);
+  TestLoops loops(1);
+  loops.on(0, [&] { loops.runtime().loop().set_linger_us(3'600'000'000); });
+  auto quiet = std::make_shared<RecordedStream>();
+  const int quiet_end = loops.tcp_pair(0, quiet);
+  loops.on(0, [&] {
+    quiet->stream->peer_has_ended();
+    quiet->stream.reset();
+  });
+  loops.until(0, [&] { return loops.runtime().connection_count() == 0; });
+  CHECK(receive_to_end(quiet_end).empty());
+  ::close(quiet_end);
+
+  auto busy = std::make_shared<RecordedStream>();
+  const int busy_end = loops.tcp_pair(0, busy, 4096);
+  loops.on(0, [&] {
+    busy->stream->write(all);
+    busy->stream->peer_has_ended();
+    busy->stream.reset();
+  });
+  CHECK(receive_to_end(busy_end) == all);
+  ::close(busy_end);
+  loops.until(0, [&] { return loops.runtime().connection_count() == 0; });
+}
+
 TEST_CASE("net: a stream moves between two workers") {
   for_each_mode([](pool::BatchedSends mode) {
     TestLoops loops(2, mode);

@@ -37,6 +37,8 @@ class FakeStream final : public ByteStream {
   void start_tls(const TlsStart&) override {}
   bool is_local() const override { return its_ends.peer_address == "unix"; }
   const TlsFacts* tls_facts() const override { return facts ? &*facts : nullptr; }
+  std::optional<IpAddress> peer_ip() const override { return IpAddress::parse(its_ends.peer_address); }
+  void peer_has_ended() override {}
   void release() override {}
 
   std::string written;

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "protocol/cancel_key.h"
 #include "protocol/secret.h"
 
 using namespace bezel::protocol;
@@ -126,11 +127,27 @@ TEST_CASE("md5: hashes and challenges") {
   CHECK_FALSE(verify_md5_response(parse_secret(kServerMade[0].verifier), "m", kSalt, *response));
 }
 
+TEST_CASE("secrets of cancel keys are a connection's own, and the process's") {
+  CancelSecrets secrets("the process's");
+  CancelSecrets same("the process's");
+  CancelSecrets others("another's");
+  const std::string secret = secrets.of(7, 32);
+  CHECK(secret.size() == 32);
+  CHECK(secret.substr(0, 16) != secret.substr(16));
+  CHECK(secrets.of(7, 4) == secret.substr(0, 4));
+  CHECK(same.of(7, 32) == secret);
+  CHECK(others.of(7, 4) != secret.substr(0, 4));
+  CHECK(secrets.of(8, 4) != secret.substr(0, 4));
+}
+
 TEST_CASE("comparison in constant time compares") {
   CHECK(equal_in_constant_time("", ""));
   CHECK(equal_in_constant_time("abc", "abc"));
   CHECK_FALSE(equal_in_constant_time("abc", "abd"));
   CHECK_FALSE(equal_in_constant_time("abc", "ab"));
+  CHECK_FALSE(equal_in_constant_time("ab", "abc"));
+  CHECK_FALSE(equal_in_constant_time("abc\0"s, "abc"));
   CHECK_FALSE(equal_in_constant_time("", "a"));
+  CHECK_FALSE(equal_in_constant_time("a", ""));
   CHECK_FALSE(equal_in_constant_time("a\0b"s, "a\0c"s));
 }
