@@ -63,7 +63,10 @@ def measure_cpu(place: Workplace, rounds: int, seconds: float, modes: list[str],
 
 
 def measure_crowds(place: Workplace, rounds: int, seconds: float) -> dict:
-    """The latency of queries for some seconds without, and for some with others that log in."""
+    """The latency of queries for some seconds without others, for some with others that log in elsewhere, and for some with such as log in here.
+
+    Elsewhere is a second process of the same pooler: it takes as much of the machine as the crowd does here, and stalls nobody here.
+    """
     data: dict = {
         "environment": results.environment(place.programs),
         "settings": {"rounds": rounds, "seconds": seconds, "query_rate": QUERY_RATE, "query_clients": QUERY_CLIENTS, "certificate": certificate.KIND},
@@ -99,6 +102,14 @@ def _measure_cell(place: Workplace, data: dict, key: dict, setup: Setup, crowd: 
 
 
 def _run_cell(place: Workplace, name: str, setup: Setup, crowd: Crowd, seconds: float) -> dict:
+    elsewhere = start(place, name, setup)
+    try:
+        return _run_beside(place, name, setup, crowd, seconds, elsewhere.port)
+    finally:
+        stop(place, elsewhere)
+
+
+def _run_beside(place: Workplace, name: str, setup: Setup, crowd: Crowd, seconds: float, elsewhere: int) -> dict:
     target = start(place, name, setup)
     prefix = place.path("latency")
     options = ["-b", "select-only", "-R", QUERY_RATE, "-l", f"--log-prefix={prefix}"]
@@ -109,15 +120,17 @@ def _run_cell(place: Workplace, name: str, setup: Setup, crowd: Crowd, seconds: 
             begin = time.time()
             time.sleep(seconds)
             end = time.time()
-            logins = _send(place, target.port, crowd, seconds)
+            away = _send(place, elsewhere, crowd, seconds)
+            here = _send(place, target.port, crowd, seconds)
         finally:
             pgbench.end(place, load, _READY_MAX_S)
     finally:
         stop(place, target)
     latencies = pgbench.latencies_in(prefix)
     alone = pgbench.quantiles(latencies, begin, end)["p99_us"]
-    beside = pgbench.quantiles(latencies, logins["begin"], logins["end"])["p99_us"]
-    return {"logins_per_s": logins["logins"] / (logins["end"] - logins["begin"]), "p99_alone_us": alone, "p99_us": beside, "p99_growth": beside / alone}
+    elsewhere_us, here_us = (pgbench.quantiles(latencies, logins["begin"], logins["end"])["p99_us"] for logins in (away, here))
+    return {"logins_per_s": here["logins"] / (here["end"] - here["begin"]), "p99_alone_us": alone, "p99_elsewhere_us": elsewhere_us, "p99_us": here_us,
+            "p99_growth": here_us / elsewhere_us}
 
 
 def _send(place: Workplace, port: int, crowd: Crowd, seconds: float) -> dict:
@@ -142,4 +155,5 @@ def _line(cell: dict) -> str:
     head = f"round {cell['round']}  {cell['crowd']:50}  {cell['contender']:12}"
     if "error" in cell:
         return f"{head} FAILED: {' '.join(cell['error'].split())[:200]}"
-    return f"{head}{cell['logins_per_s']:7.0f} logins/s  p99 {cell['p99_alone_us'] / 1000:7.2f} -> {cell['p99_us'] / 1000:7.2f} ms"
+    return (f"{head}{cell['logins_per_s']:7.0f} logins/s  p99 alone {cell['p99_alone_us'] / 1000:7.2f}  logins elsewhere "
+            f"{cell['p99_elsewhere_us'] / 1000:7.2f}  here {cell['p99_us'] / 1000:7.2f} ms")
