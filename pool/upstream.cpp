@@ -250,8 +250,14 @@ bool Upstream::may_read_from(const State& state, int64_t lag_bytes_max) const {
 /// Whether readers who have fallen back to the primary should leave it for this one.
 bool Upstream::is_better_to_read_from(const State& state, int64_t lag_bytes_max) const {
   if (state.failed_us != 0 || !may_read_from(state, lag_bytes_max)) return false;
+  if (state.said && state.said->in_recovery) return true;
   // One that has not spoken yet may be better by the source's word, but not while it hangs.
-  return state.said || (state.member.role != MemberRole::unknown && state.tries == 0);
+  return state.member.role != MemberRole::unknown && state.tries == 0;
+}
+
+bool Upstream::better_is_to_be_had(int64_t lag_bytes_max) const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [&](const State& state) { return is_better_to_read_from(state, lag_bytes_max); });
 }
 
 Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us) {
@@ -296,6 +302,10 @@ Upstream::Choice Upstream::choose(TargetSessionAttrs wanted, int64_t lag_bytes_m
       state = choose_replica(lag_bytes_max, now_us);
       break;
     case TargetSessionAttrs::prefer_standby:
+      state = choose_replica(lag_bytes_max, now_us);
+      // One that may be tried again in a moment: the primary would not be used.
+      if (state == nullptr && !better_is_to_be_had(lag_bytes_max)) state = choose_primary(now_us);
+      break;
     case TargetSessionAttrs::read_only:
       state = choose_replica(lag_bytes_max, now_us);
       if (state == nullptr) state = choose_primary(now_us);
@@ -345,7 +355,7 @@ bool Upstream::accepts_primary(const HostAddress& address, const ServerRole& rol
 }
 
 std::string Upstream::logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
-                                int64_t now_us, int64_t wall_us) {
+                                int64_t lag_bytes_max, int64_t now_us, int64_t wall_us) {
   std::string refusal;
   bool look_again = false;
   {
@@ -354,7 +364,8 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
     if (state == nullptr) return "the server is not a member of the cluster any more";
     const bool was_better = is_better_to_read_from(*state, 0);
     state->said = role;
-    state->failed_us = 0;
+    // An old primary may be a replica by the source's word, and is of no use to readers either.
+    state->failed_us = role.in_recovery ? 0 : now_us;
     look_again = !was_better && is_better_to_read_from(*state, 0);
     const bool is_confirmed = confirmed_ && address == *primary_;
     if (role.in_recovery) {
@@ -376,6 +387,9 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
       refusal = role.in_recovery                           ? "the server is a standby"
                 : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
                                                            : "the server is a primary";
+    }
+    if (refusal.empty() && !is_of_use(*state, wanted, lag_bytes_max)) {
+      refusal = "the upstream has come to lead to another server during the login";
     }
   }
   if (look_again) changed_(*this);
@@ -439,28 +453,29 @@ void Upstream::suspect(const HostAddress& address, std::string_view why, int64_t
   if (look_again) changed_(*this);
 }
 
-bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
-  const std::lock_guard lock(mutex_);
-  const State* state = find(address);
-  if (state == nullptr) return false;
-  const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state->listed;
+bool Upstream::is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const HostAddress& address = state.member.address;
+  const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state.listed;
   switch (wanted) {
     case TargetSessionAttrs::primary:
     case TargetSessionAttrs::read_write:
       return is_primary;
     case TargetSessionAttrs::standby:
-      return may_read_from(*state, lag_bytes_max);
+      return may_read_from(state, lag_bytes_max);
     case TargetSessionAttrs::prefer_standby:
-      if (may_read_from(*state, lag_bytes_max)) return true;
-      return is_primary && std::none_of(members_.begin(), members_.end(), [&](const State& other) {
-               return is_better_to_read_from(other, lag_bytes_max);
-             });
+      return may_read_from(state, lag_bytes_max) || (is_primary && !better_is_to_be_had(lag_bytes_max));
     case TargetSessionAttrs::read_only:
-      return is_primary || may_read_from(*state, lag_bytes_max);
+      return is_primary || may_read_from(state, lag_bytes_max);
     case TargetSessionAttrs::any:
-      return state->listed;
+      return state.listed;
   }
   return false;
+}
+
+bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const std::lock_guard lock(mutex_);
+  const State* state = find(address);
+  return state != nullptr && is_of_use(*state, wanted, lag_bytes_max);
 }
 
 bool Upstream::may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const {
