@@ -421,6 +421,12 @@ TEST_CASE("upstream: readers that may fall back to the primary do so at once, an
     CHECK(!cluster.login(kB, kPrefer).empty());
     CHECK(cluster.connect(kPrefer) == kA);
     CHECK(cluster.serves(kA, kPrefer));
+    cluster.now_us += Upstream::kOutOfReachUs;
+    cluster.upstream.tick(cluster.now_us);
+    REQUIRE(cluster.choose(kPrefer) == kB);  // once more
+    CHECK(cluster.connect(kPrefer) == kA);
+    CHECK(!cluster.login(kB, kPrefer).empty());
+    CHECK(cluster.connect(kPrefer) == kA);
     cluster.now_us += Upstream::kTryAgainUs;
     cluster.roles[kB] = {true};
     CHECK(cluster.connect(kPrefer) == kB);
