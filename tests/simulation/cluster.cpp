@@ -45,6 +45,7 @@ void Cluster::start() {
   upstream_ = world_.shared().upstreams.of(*world_.scenario().cluster).get();
   deliver(membership());
   plan_events();
+  if (world_.scenario().replicas_leave) replicas_leave();
   control();
   poll();
 }
@@ -119,6 +120,17 @@ void Cluster::fall_behind() {
   member.lag_bytes = static_cast<uint64_t>(random.between(1, 3 * kReplicaLagBytesMax));
   if (world_.verbose()) world_.note(fmt::format("cluster: {} is {} bytes behind", member.name, member.lag_bytes));
   world_.after(random.between(kMillisecond, 3 * kSecond), World::kNobody, [&member] { member.lag_bytes = 0; });
+}
+
+/// Who may fall back to the primary has to.
+void Cluster::replicas_leave() {
+  for (size_t i = 0; i < members_.size(); i++) {
+    world_.after(world_.random().between(kMillisecond, 200 * kMillisecond), World::kNobody, [this, i] {
+      if (!members_[i].in_recovery || !members_[i].up || members_[i].starting) return;
+      stop(i, world_.random().chance(50));
+      come_back(i, false, world_.random().between(2 * kServedWithinUs, 4 * kServedWithinUs), kMillisecond);
+    });
+  }
 }
 
 void Cluster::lose_primary_somehow(size_t index) {
@@ -235,6 +247,10 @@ void Cluster::start_again(size_t index, bool as_before) {
   Random& random = world_.random();
   const int64_t down_us = random.between(kMillisecond, random.chance(50) ? 100 * kMillisecond : 2 * kSecond);
   const int64_t starting_us = random.between(0, random.chance(70) ? 50 * kMillisecond : kSecond);
+  come_back(index, as_before, down_us, starting_us);
+}
+
+void Cluster::come_back(size_t index, bool as_before, int64_t down_us, int64_t starting_us) {
   world_.after(down_us, World::kNobody, [this, index] { members_[index].up = members_[index].starting = true; });
   world_.after(down_us + starting_us, World::kNobody, [this, index, as_before] {
     ClusterMember& member = members_[index];

@@ -77,12 +77,14 @@ class Cluster {
   bool switch_over(size_t index);
   void others_follow(int64_t low_us, int64_t high_us);
   void fall_behind();
+  void replicas_leave();
   void control();
   void elect();
   void finish_promotion(size_t index);
   void demote(size_t index);
   void stop(size_t index, bool orderly);
   void start_again(size_t index, bool as_before);
+  void come_back(size_t index, bool as_before, int64_t down_us, int64_t starting_us);
   void cut(size_t index, int64_t for_us);
   void heal(size_t index);
   void freeze(size_t index, int64_t for_us);

@@ -45,11 +45,12 @@ struct Scenario {
   bool reports_hot_standby = true;     ///< as PostgreSQL 14 and later
   bool source_tells_timelines = true;  ///< where it tells roles
   bool source_falls_silent = false;
-  bool replicas_lag = false;   ///< replicas fall behind, and catch up
-  bool switchovers = false;    ///< by the console, where the source can be asked for them
-  bool half_dead = false;      ///< servers fall silent
-  bool async_notices = false;  ///< servers send notices out of the blue
-  bool client_faults = false;  ///< clients vanish
+  bool replicas_lag = false;    ///< replicas fall behind, and catch up
+  bool replicas_leave = false;  ///< all replicas are away for longer than anybody waits for a server
+  bool switchovers = false;     ///< by the console, where the source can be asked for them
+  bool half_dead = false;       ///< servers fall silent
+  bool async_notices = false;   ///< servers send notices out of the blue
+  bool client_faults = false;   ///< clients vanish
   bool cancels = false;
   bool operations = false;  ///< PAUSE, RESUME, KILL, RECONNECT, SUSPEND
   bool reloads = false;
