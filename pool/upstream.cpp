@@ -354,6 +354,17 @@ bool Upstream::accepts_primary(const HostAddress& address, const ServerRole& rol
   return true;
 }
 
+/// Why a connection to the member, that has just said what it is, is not used; empty: it may be.
+std::string_view Upstream::fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const ServerRole& role = *state.said;
+  if (!satisfies(role, wanted)) {
+    return role.in_recovery                           ? "the server is a standby"
+           : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
+                                                      : "the server is a primary";
+  }
+  return is_of_use(state, wanted, lag_bytes_max) ? "" : "the upstream has come to lead elsewhere during the login";
+}
+
 std::string Upstream::logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
                                 int64_t lag_bytes_max, int64_t now_us, int64_t wall_us) {
   std::string refusal;
@@ -383,14 +394,7 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
       confirm(*state, role, now_us, wall_us);
       look_again = true;
     }
-    if (refusal.empty() && !satisfies(role, wanted)) {
-      refusal = role.in_recovery                           ? "the server is a standby"
-                : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
-                                                           : "the server is a primary";
-    }
-    if (refusal.empty() && !is_of_use(*state, wanted, lag_bytes_max)) {
-      refusal = "the upstream has come to lead to another server during the login";
-    }
+    if (refusal.empty()) refusal = fault_of(*state, wanted, lag_bytes_max);
   }
   if (look_again) changed_(*this);
   return refusal;

@@ -192,6 +192,7 @@ class Upstream {
   bool is_better_to_read_from(const State& state, int64_t lag_bytes_max) const;
   bool better_is_to_be_had(int64_t lag_bytes_max) const;
   bool is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  std::string_view fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
   void begin_change(std::string_view why, int64_t now_us, int64_t wall_us);
   void confirm(State& state, const ServerRole& role, int64_t now_us, int64_t wall_us);
   void end_change(int64_t now_us, const State* primary);
