@@ -274,7 +274,9 @@ Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us)
 Upstream::State* Upstream::choose_any(int64_t now_us) {
   State* chosen = nullptr;
   for (State& state : members_) {
-    if (!state.listed || (!state.said && !may_try(state, now_us))) continue;
+    const bool known_good =
+        state.said && (state.said->in_recovery || (confirmed_ && state.member.address == *primary_));
+    if (!state.listed || (!known_good && !may_try(state, now_us))) continue;
     if (chosen == nullptr || state.servers < chosen->servers) chosen = &state;
   }
   return chosen;

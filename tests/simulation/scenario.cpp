@@ -198,6 +198,13 @@ void Scenario::choose_cluster(Random& random) {
   // Not drawn from the rest, so that seeds without it are what they were before there was this.
   Random aside = random;
   replicas_leave = aside.chance(15);
+  read_only = aside.chance(10);
+  if (!read_only) return;
+  for (auto& [name, entry] : settings->databases) {
+    if (entry.target_session_attrs == TargetSessionAttrs::primary) {
+      entry.target_session_attrs = TargetSessionAttrs::read_write;
+    }
+  }
 }
 
 pool::TargetSessionAttrs Scenario::target_of(const std::string& database) const {

@@ -444,6 +444,17 @@ TEST_CASE("upstream: readers that may fall back to the primary do so at once, an
   }
 }
 
+TEST_CASE("upstream: who may go anywhere does not go to an old primary again and again") {
+  constexpr auto kAny = TargetSessionAttrs::any;
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 2);
+  cluster.roles = {{kA, {false, false, 2}}, {kB, {false, false, 1}}, {kC, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  REQUIRE(cluster.choose(kAny) == kB);
+  CHECK(!cluster.login(kB, kAny).empty());
+  for (int i = 0; i < 6; i++) CHECK(cluster.connect(kAny) == (i % 2 == 0 ? kC : kA));
+}
+
 TEST_CASE("upstream: where no source tells roles, readers leave the primary for who has said that it is a standby") {
   constexpr auto kPrefer = TargetSessionAttrs::prefer_standby;
   Fixture cluster;
