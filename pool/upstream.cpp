@@ -115,17 +115,23 @@ bool Upstream::note_leader(const Membership& membership, int64_t now_us, int64_t
   const std::optional<HostAddress> before = leader_;
   if (leader == nullptr) {
     leader_.reset();
+    leader_is_former_ = false;
     if (before) begin_change("no member holds the leader lock", now_us, wall_us);
     return before.has_value();
   }
   // An answer that was given before the last promotion.
   if (confirmed_ && leader->address != *primary_ && leader->timeline && *leader->timeline < timeline_) return false;
+  // The former leader has got the lock back, and knows of the timeline in between.
+  const bool is_former_again = leader_is_former_ && leader->timeline && *leader->timeline >= timeline_;
   timeline_ = std::max(timeline_, leader->timeline.value_or(0));
   const State* known = find(leader->address);
   const bool served = known == nullptr || is_serving(known->member.state);
   leader_ = leader->address;
+  if (before != leader_ || is_former_again) leader_is_former_ = false;
   if (primary_ && *primary_ != *leader_) {
-    if (before != leader_) begin_change(fmt::format("{} holds the leader lock", leader->name), now_us, wall_us);
+    if (before != leader_ || is_former_again) {
+      begin_change(fmt::format("{} holds the leader lock", leader->name), now_us, wall_us);
+    }
   } else if (served && !is_serving(leader->state)) {
     begin_change(fmt::format("{} is {}", leader->name, leader->state), now_us, wall_us);
   }
@@ -196,6 +202,7 @@ void Upstream::confirm(State& state, const ServerRole& role, int64_t now_us, int
   primary_ = state.member.address;
   timeline_ = std::max(timeline_, role.timeline.value_or(0));
   confirmed_ = true;
+  leader_is_former_ = leader_ && *leader_ != *primary_;
   without_primary_since_us_ = 0;
   state_since_wall_us_ = wall_us;
   end_change(now_us, &state);
@@ -351,7 +358,8 @@ bool Upstream::accepts_primary(const HostAddress& address, const ServerRole& rol
   if (role.timeline && *role.timeline < timeline_) return false;
   // One that was promoted after all that has been heard of.
   const bool is_newer = role.timeline && timeline_ > 0 && *role.timeline > timeline_;
-  if (leader_ && address != *leader_) return is_newer;
+  const bool was_newer = leader_is_former_ && address == *primary_ && (confirmed_ || role.timeline);
+  if (leader_ && address != *leader_) return is_newer || was_newer;
   if (confirmed_ && address != *primary_) return is_newer;
   return true;
 }

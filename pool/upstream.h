@@ -214,6 +214,7 @@ class Upstream {
   std::optional<HostAddress> leader_;   // by the source's word
   std::optional<HostAddress> primary_;  // by its own word
   bool confirmed_ = false;              // since the last sign against it
+  bool leader_is_former_ = false;       // the source has not heard of the promotion of that primary yet
   uint32_t timeline_ = 0;               // the highest seen; 0: none yet
   Membership membership_;
   bool source_answers_ = false;

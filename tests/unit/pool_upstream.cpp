@@ -152,6 +152,20 @@ TEST_CASE("upstream: a promotion that the source has not heard of yet is believe
   CHECK(cluster.serves(kB));
   CHECK(!cluster.serves(kA));
   CHECK(cluster.login(kA) == "the server is on timeline 3, and the cluster has gone on to 4");
+  // And it is the primary for all, also after a sign against it that comes to nothing.
+  CHECK(cluster.connect() == kB);
+  cluster.upstream.suspect(kB, "57P01", cluster.now_us, 0);
+  cluster.now_us += Upstream::kTryAgainUs;
+  cluster.login(kB);
+  CHECK(cluster.primary() == kB);
+  SUBCASE("until the source names another one") {
+    cluster.cluster_led_by(kC, 4);
+  }
+  SUBCASE("until the source names the former one, and has heard of the promotion") {
+    cluster.cluster_led_by(kA, 4);
+  }
+  CHECK(!cluster.primary());
+  CHECK(!cluster.login(kB).empty());
 }
 
 TEST_CASE("upstream: of two that take themselves for the primary, the later timeline is") {
