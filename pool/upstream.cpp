@@ -467,6 +467,7 @@ void Upstream::suspect(const HostAddress& address, std::string_view why, int64_t
   if (look_again) changed_(*this);
 }
 
+/// serves(), of one that is known, under the lock.
 bool Upstream::is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
   const HostAddress& address = state.member.address;
   const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state.listed;
