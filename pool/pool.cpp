@@ -285,6 +285,12 @@ void Pool::server_login_failed(Server& server, const protocol::ProtocolError& er
 }
 
 void Pool::server_refused(Server& server) {
+  // What is known to be the right member may be of no use all the same: it would say so again, as fast as one can ask.
+  // While the primary is looked for, the upstream sees to that.
+  if (!server.upstream()->changing()) {
+    refused_host_ = server.host();
+    refused_until_us_ = worker_.now_us() + Upstream::kTryAgainUs;
+  }
   login_ended(server);
   if (!remove_server(server) || for_waiting() > 0) launch();
 }
@@ -464,15 +470,23 @@ void Pool::slot_came_free() {
   if (!user_share_->server_waiters.has(this)) user_share_->server_waiters.wake_next();
 }
 
-/// Nothing: nobody to be tried now; it is looked again later.
-std::optional<HostAddress> Pool::choose_host() {
-  if (upstream_) {
-    const int64_t now = worker_.now_us();
-    const Upstream::Choice choice =
-        upstream_->choose(database_.target_session_attrs, database_.replica_lag_bytes_max, now);
-    if (!choice.address) worker_.timers().schedule_no_later(timer_, choice.retry_at_us);
-    return choice.address;
+/// Of the upstream. Nothing: nobody to be tried now; it is looked again later.
+std::optional<HostAddress> Pool::choose_member() {
+  const int64_t now = worker_.now_us();
+  const Upstream::Choice choice =
+      upstream_->choose(database_.target_session_attrs, database_.replica_lag_bytes_max, now);
+  if (!choice.address) {
+    worker_.timers().schedule_no_later(timer_, choice.retry_at_us);
+  } else if (choice.address == refused_host_ && now < refused_until_us_) {
+    upstream_->not_dialled(*choice.address);
+    worker_.timers().schedule_no_later(timer_, refused_until_us_);
+    return std::nullopt;
   }
+  return choice.address;
+}
+
+std::optional<HostAddress> Pool::choose_host() {
+  if (upstream_) return choose_member();
   const size_t hosts = database_.hosts.size();
   if (database_.load_balance_hosts == LoadBalanceHosts::round_robin || last_login_failed_) {
     database_share_->next_host.fetch_add(1, std::memory_order_relaxed);

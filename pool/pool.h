@@ -155,6 +155,7 @@ class Pool {
   Counter* gauge(ServerState state);
   bool open_server();
   std::optional<HostAddress> choose_host();
+  std::optional<HostAddress> choose_member();
   bool must_check(const Server& server) const;
   void login_ended(Server& server);
   bool remove_server(Server& server);
@@ -191,7 +192,9 @@ class Pool {
   std::unordered_map<std::string, std::string> accepted_parameters_;
 
   Timer timer_;
-  int64_t retry_at_us_ = 0;  // no connection is opened before, after one failed
+  int64_t retry_at_us_ = 0;                  // no connection is opened before, after one failed
+  std::optional<HostAddress> refused_host_;  // whose login was not used last
+  int64_t refused_until_us_ = 0;             // not dialled before
   bool last_login_failed_ = false;
   protocol::ProtocolError last_login_error_;
   int64_t unused_since_us_ = 0;

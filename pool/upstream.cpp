@@ -115,17 +115,23 @@ bool Upstream::note_leader(const Membership& membership, int64_t now_us, int64_t
   const std::optional<HostAddress> before = leader_;
   if (leader == nullptr) {
     leader_.reset();
+    leader_is_former_ = false;
     if (before) begin_change("no member holds the leader lock", now_us, wall_us);
     return before.has_value();
   }
   // An answer that was given before the last promotion.
   if (confirmed_ && leader->address != *primary_ && leader->timeline && *leader->timeline < timeline_) return false;
+  // The former leader has got the lock back, and knows of the timeline in between.
+  const bool is_former_again = leader_is_former_ && leader->timeline && *leader->timeline >= timeline_;
   timeline_ = std::max(timeline_, leader->timeline.value_or(0));
   const State* known = find(leader->address);
   const bool served = known == nullptr || is_serving(known->member.state);
   leader_ = leader->address;
+  if (before != leader_ || is_former_again) leader_is_former_ = false;
   if (primary_ && *primary_ != *leader_) {
-    if (before != leader_) begin_change(fmt::format("{} holds the leader lock", leader->name), now_us, wall_us);
+    if (before != leader_ || is_former_again) {
+      begin_change(fmt::format("{} holds the leader lock", leader->name), now_us, wall_us);
+    }
   } else if (served && !is_serving(leader->state)) {
     begin_change(fmt::format("{} is {}", leader->name, leader->state), now_us, wall_us);
   }
@@ -196,6 +202,7 @@ void Upstream::confirm(State& state, const ServerRole& role, int64_t now_us, int
   primary_ = state.member.address;
   timeline_ = std::max(timeline_, role.timeline.value_or(0));
   confirmed_ = true;
+  leader_is_former_ = leader_ && *leader_ != *primary_;
   without_primary_since_us_ = 0;
   state_since_wall_us_ = wall_us;
   end_change(now_us, &state);
@@ -250,8 +257,14 @@ bool Upstream::may_read_from(const State& state, int64_t lag_bytes_max) const {
 /// Whether readers who have fallen back to the primary should leave it for this one.
 bool Upstream::is_better_to_read_from(const State& state, int64_t lag_bytes_max) const {
   if (state.failed_us != 0 || !may_read_from(state, lag_bytes_max)) return false;
+  if (state.said && state.said->in_recovery) return true;
   // One that has not spoken yet may be better by the source's word, but not while it hangs.
-  return state.said || (state.member.role != MemberRole::unknown && state.tries == 0);
+  return state.member.role != MemberRole::unknown && state.tries == 0;
+}
+
+bool Upstream::better_is_to_be_had(int64_t lag_bytes_max) const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [&](const State& state) { return is_better_to_read_from(state, lag_bytes_max); });
 }
 
 Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us) {
@@ -268,7 +281,9 @@ Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us)
 Upstream::State* Upstream::choose_any(int64_t now_us) {
   State* chosen = nullptr;
   for (State& state : members_) {
-    if (!state.listed || (!state.said && !may_try(state, now_us))) continue;
+    const bool known_good =
+        state.said && (state.said->in_recovery || (confirmed_ && state.member.address == *primary_));
+    if (!state.listed || (!known_good && !may_try(state, now_us))) continue;
     if (chosen == nullptr || state.servers < chosen->servers) chosen = &state;
   }
   return chosen;
@@ -296,6 +311,10 @@ Upstream::Choice Upstream::choose(TargetSessionAttrs wanted, int64_t lag_bytes_m
       state = choose_replica(lag_bytes_max, now_us);
       break;
     case TargetSessionAttrs::prefer_standby:
+      state = choose_replica(lag_bytes_max, now_us);
+      // One that may be tried again in a moment: the primary would not be used.
+      if (state == nullptr && !better_is_to_be_had(lag_bytes_max)) state = choose_primary(now_us);
+      break;
     case TargetSessionAttrs::read_only:
       state = choose_replica(lag_bytes_max, now_us);
       if (state == nullptr) state = choose_primary(now_us);
@@ -339,13 +358,25 @@ bool Upstream::accepts_primary(const HostAddress& address, const ServerRole& rol
   if (role.timeline && *role.timeline < timeline_) return false;
   // One that was promoted after all that has been heard of.
   const bool is_newer = role.timeline && timeline_ > 0 && *role.timeline > timeline_;
-  if (leader_ && address != *leader_) return is_newer;
+  const bool was_newer = leader_is_former_ && address == *primary_ && (confirmed_ || role.timeline);
+  if (leader_ && address != *leader_) return is_newer || was_newer;
   if (confirmed_ && address != *primary_) return is_newer;
   return true;
 }
 
+/// Why a connection to the member, that has just said what it is, is not used; empty: it may be.
+std::string_view Upstream::fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const ServerRole& role = *state.said;
+  if (!satisfies(role, wanted)) {
+    return role.in_recovery                           ? "the server is a standby"
+           : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
+                                                      : "the server is a primary";
+  }
+  return is_of_use(state, wanted, lag_bytes_max) ? "" : "the upstream has come to lead elsewhere during the login";
+}
+
 std::string Upstream::logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
-                                int64_t now_us, int64_t wall_us) {
+                                int64_t lag_bytes_max, int64_t now_us, int64_t wall_us) {
   std::string refusal;
   bool look_again = false;
   {
@@ -354,7 +385,8 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
     if (state == nullptr) return "the server is not a member of the cluster any more";
     const bool was_better = is_better_to_read_from(*state, 0);
     state->said = role;
-    state->failed_us = 0;
+    // An old primary may be a replica by the source's word, and is of no use to readers either.
+    state->failed_us = role.in_recovery ? 0 : now_us;
     look_again = !was_better && is_better_to_read_from(*state, 0);
     const bool is_confirmed = confirmed_ && address == *primary_;
     if (role.in_recovery) {
@@ -372,11 +404,7 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
       confirm(*state, role, now_us, wall_us);
       look_again = true;
     }
-    if (refusal.empty() && !satisfies(role, wanted)) {
-      refusal = role.in_recovery                           ? "the server is a standby"
-                : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
-                                                           : "the server is a primary";
-    }
+    if (refusal.empty()) refusal = fault_of(*state, wanted, lag_bytes_max);
   }
   if (look_again) changed_(*this);
   return refusal;
@@ -439,28 +467,30 @@ void Upstream::suspect(const HostAddress& address, std::string_view why, int64_t
   if (look_again) changed_(*this);
 }
 
-bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
-  const std::lock_guard lock(mutex_);
-  const State* state = find(address);
-  if (state == nullptr) return false;
-  const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state->listed;
+/// serves(), of one that is known, under the lock.
+bool Upstream::is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const HostAddress& address = state.member.address;
+  const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state.listed;
   switch (wanted) {
     case TargetSessionAttrs::primary:
     case TargetSessionAttrs::read_write:
       return is_primary;
     case TargetSessionAttrs::standby:
-      return may_read_from(*state, lag_bytes_max);
+      return may_read_from(state, lag_bytes_max);
     case TargetSessionAttrs::prefer_standby:
-      if (may_read_from(*state, lag_bytes_max)) return true;
-      return is_primary && std::none_of(members_.begin(), members_.end(), [&](const State& other) {
-               return is_better_to_read_from(other, lag_bytes_max);
-             });
+      return may_read_from(state, lag_bytes_max) || (is_primary && !better_is_to_be_had(lag_bytes_max));
     case TargetSessionAttrs::read_only:
-      return is_primary || may_read_from(*state, lag_bytes_max);
+      return is_primary || may_read_from(state, lag_bytes_max);
     case TargetSessionAttrs::any:
-      return state->listed;
+      return state.listed;
   }
   return false;
+}
+
+bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+  const std::lock_guard lock(mutex_);
+  const State* state = find(address);
+  return state != nullptr && is_of_use(*state, wanted, lag_bytes_max);
 }
 
 bool Upstream::may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const {

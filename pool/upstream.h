@@ -119,9 +119,10 @@ class Upstream {
   size_t tries_wanted(TargetSessionAttrs wanted, int64_t now_us) const;
   /// Whether a login must ask for the timeline.
   bool doubts_timeline_of(const HostAddress& address) const;
-  /// What the server said; returns an empty text if the connection may be used, else why not.
-  std::string logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted, int64_t now_us,
-                        int64_t wall_us);
+  /// What the server said; returns an empty text if the connection may be used, else why not. What has become known
+  /// since it was chosen counts: it is not used where serves() is false now.
+  std::string logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
+                        int64_t lag_bytes_max, int64_t now_us, int64_t wall_us);
   /// A login did not come to its end, with a sign of change.
   void login_failed(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Instead of tried() and closed(): it has not been dialled after all, and goes on to be the next.
@@ -179,7 +180,7 @@ class Upstream {
     int tries = 0;
     int64_t try_again_at_us = 0;
     int64_t turn_us = 0;    // what that was when it was chosen last
-    int64_t failed_us = 0;  // when it could not be reached; 0: since then it, or the source, has said something new
+    int64_t failed_us = 0;  // when it could not be reached, or was no standby; 0: since then there has been news of it
     bool listed = true;     // false: gone from the source's list, and kept for its connections only
   };
 
@@ -189,6 +190,9 @@ class Upstream {
   bool accepts_primary(const HostAddress& address, const ServerRole& role) const;
   bool may_read_from(const State& state, int64_t lag_bytes_max) const;
   bool is_better_to_read_from(const State& state, int64_t lag_bytes_max) const;
+  bool better_is_to_be_had(int64_t lag_bytes_max) const;
+  bool is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  std::string_view fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
   void begin_change(std::string_view why, int64_t now_us, int64_t wall_us);
   void confirm(State& state, const ServerRole& role, int64_t now_us, int64_t wall_us);
   void end_change(int64_t now_us, const State* primary);
@@ -210,6 +214,7 @@ class Upstream {
   std::optional<HostAddress> leader_;   // by the source's word
   std::optional<HostAddress> primary_;  // by its own word
   bool confirmed_ = false;              // since the last sign against it
+  bool leader_is_former_ = false;       // the source has not heard of the promotion of that primary yet
   uint32_t timeline_ = 0;               // the highest seen; 0: none yet
   Membership membership_;
   bool source_answers_ = false;

@@ -198,6 +198,10 @@ void Backend::greet() {
     protocol::append_parameter_status(greeting, name, in_recovery() && name == "in_hot_standby" ? "on" : value);
   }
   session_->mark_all_reported();
+  if (member_ != nullptr) {
+    if (member_->read_only) protocol::append_parameter_status(greeting, "default_transaction_read_only", "on");
+    world_.cluster()->greeted(*member_, database_, user_);
+  }
   protocol::append_backend_key_data(greeting, pid_, secret_);
   protocol::append_ready_for_query(greeting, 'I');
   if (world_.scenario().async_notices && world_.random().chance(30)) {

@@ -138,6 +138,8 @@ void SimulatedClient::feed_model(const std::string& messages) {
   while (auto frame = sent_.next()) {
     if (frame->type == 'S') batch_open_ = false;
     if (std::string_view("PBDCE").find(frame->type) != std::string_view::npos) batch_open_ = true;
+    // What is asked in the meantime is still to be answered if the step at hand turns out to have gone otherwise.
+    if (model_before_) model_before_->feed(*frame);
     model_->feed(std::move(*frame));
   }
 }

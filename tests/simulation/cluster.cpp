@@ -26,6 +26,9 @@ constexpr int64_t kTickUs = 50 * kMillisecond;
 /// a transaction may go on for failover_grace.
 constexpr int64_t kServedWithinUs = 8 * kSecond;
 
+/// As many as a pool begins at once.
+constexpr size_t kLoginsMax = 10;
+
 /// How many of the source's former answers may come once more.
 constexpr size_t kToldMax = 5;
 
@@ -45,6 +48,8 @@ void Cluster::start() {
   upstream_ = world_.shared().upstreams.of(*world_.scenario().cluster).get();
   deliver(membership());
   plan_events();
+  if (world_.scenario().replicas_leave) replicas_leave();
+  if (world_.scenario().read_only) be_read_only();
   control();
   poll();
 }
@@ -119,6 +124,33 @@ void Cluster::fall_behind() {
   member.lag_bytes = static_cast<uint64_t>(random.between(1, 3 * kReplicaLagBytesMax));
   if (world_.verbose()) world_.note(fmt::format("cluster: {} is {} bytes behind", member.name, member.lag_bytes));
   world_.after(random.between(kMillisecond, 3 * kSecond), World::kNobody, [&member] { member.lag_bytes = 0; });
+}
+
+/// Who may fall back to the primary has to.
+void Cluster::replicas_leave() {
+  for (size_t i = 0; i < members_.size(); i++) {
+    world_.after(world_.random().between(kMillisecond, 200 * kMillisecond), World::kNobody, [this, i] {
+      if (!members_[i].in_recovery || !members_[i].up || members_[i].starting) return;
+      stop(i, world_.random().chance(50));
+      come_back(i, false, world_.random().between(2 * kServedWithinUs, 4 * kServedWithinUs), kMillisecond);
+    });
+  }
+}
+
+void Cluster::be_read_only() {
+  Random& random = world_.random();
+  world_.after(random.between(0, 50 * kMillisecond), World::kNobody, [this, for_us = random.between(0, 3 * kSecond)] {
+    if (!holder_) return;
+    ClusterMember& member = members_[*holder_];
+    if (world_.verbose()) world_.note(fmt::format("cluster: {} is read-only by default", member.name));
+    member.read_only = true;
+    note_health();
+    world_.after(for_us, World::kNobody, [this, &member] {
+      if (world_.verbose()) world_.note(fmt::format("cluster: {} is not read-only any more", member.name));
+      member.read_only = false;
+      note_health();
+    });
+  });
 }
 
 void Cluster::lose_primary_somehow(size_t index) {
@@ -235,6 +267,10 @@ void Cluster::start_again(size_t index, bool as_before) {
   Random& random = world_.random();
   const int64_t down_us = random.between(kMillisecond, random.chance(50) ? 100 * kMillisecond : 2 * kSecond);
   const int64_t starting_us = random.between(0, random.chance(70) ? 50 * kMillisecond : kSecond);
+  come_back(index, as_before, down_us, starting_us);
+}
+
+void Cluster::come_back(size_t index, bool as_before, int64_t down_us, int64_t starting_us) {
   world_.after(down_us, World::kNobody, [this, index] { members_[index].up = members_[index].starting = true; });
   world_.after(down_us + starting_us, World::kNobody, [this, index, as_before] {
     ClusterMember& member = members_[index];
@@ -358,7 +394,7 @@ void Cluster::note_health() {
   bool healthy = holder_serves() && delivered_ && !upstream_->held();
   if (healthy) {
     const ClusterMember& primary = members_[*holder_];
-    healthy = primary.timeline == highest_timeline();
+    healthy = primary.timeline == highest_timeline() && !primary.read_only;
     const auto told = std::find_if(delivered_->members.begin(), delivered_->members.end(),
                                    [&](const pool::Member& member) { return member.address == primary.address; });
     if (told == delivered_->members.end() || told->role == MemberRole::replica) healthy = false;
@@ -403,6 +439,16 @@ int64_t Cluster::healthy_us() const {
 
 bool Cluster::has_to_serve(const SimulatedClient& client) const {
   return client.wants_primary() && healthy_us() >= kServedWithinUs;
+}
+
+/// Whose login is of no use tries again after a while, and not at once.
+void Cluster::greeted(const ClusterMember& member, const std::string& database, const std::string& user) {
+  if (!member.read_only || member.in_recovery) return;
+  std::deque<int64_t>& logins = useless_logins_[fmt::format("{}/{}@{}", database, user, member.name)];
+  logins.push_back(world_.now_us());
+  while (logins.front() <= world_.now_us() - pool::Upstream::kTryAgainUs) logins.pop_front();
+  if (logins.size() <= kLoginsMax) return;
+  world_.fail(fmt::format("{} logs in to {} again and again, where sessions are read-only", user, member.name));
 }
 
 // ---- The ledger ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ struct ClusterMember {
   bool cut = false;         ///< the network to it swallows everything
   bool frozen = false;      ///< its host answers, and none of its processes
   bool in_recovery = true;  ///< a standby
+  bool read_only = false;   ///< its default_transaction_read_only is on
   uint64_t lag_bytes = 0;   ///< of a standby
   uint32_t timeline = 1;
   uint32_t said_timeline = 0;  ///< the highest on which it has said that it is the primary
@@ -48,6 +49,8 @@ class Cluster {
   /// Whether somebody who wants a primary must have had one within query_wait_timeout.
   bool has_to_serve(const SimulatedClient& client) const;
 
+  /// Somebody has logged in to the member as that user and to that database, by the server's name of it.
+  void greeted(const ClusterMember& member, const std::string& database, const std::string& user);
   /// A statement of a client has been executed; `for_primary`: its database wants one.
   void executed(const std::string& id, const ClusterMember& member, bool for_primary);
   /// And the client has been told so.
@@ -77,12 +80,15 @@ class Cluster {
   bool switch_over(size_t index);
   void others_follow(int64_t low_us, int64_t high_us);
   void fall_behind();
+  void replicas_leave();
+  void be_read_only();
   void control();
   void elect();
   void finish_promotion(size_t index);
   void demote(size_t index);
   void stop(size_t index, bool orderly);
   void start_again(size_t index, bool as_before);
+  void come_back(size_t index, bool as_before, int64_t down_us, int64_t starting_us);
   void cut(size_t index, int64_t for_us);
   void heal(size_t index);
   void freeze(size_t index, int64_t for_us);
@@ -126,6 +132,7 @@ class Cluster {
   uint32_t confirmed_timeline_ = 0, row_timeline_ = 0;
   bool was_confirmed_ = false;
   std::map<std::string, int> tries_for_primary_;
+  std::map<std::string, std::deque<int64_t>> useless_logins_;  // when, by who does so where
 };
 
 }  // namespace bezel::simulation

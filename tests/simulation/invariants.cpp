@@ -65,9 +65,21 @@ std::set<uint64_t> Invariants::servers_of(int worker, const std::string& databas
   return ids;
 }
 
+void Invariants::reconnected(int worker, const std::set<uint64_t>& servers) {
+  retired_.insert(servers.begin(), servers.end());
+  // Who has got one earlier in this turn may keep it.
+  world_.workers()[static_cast<size_t>(worker)]->each_pool([&](Pool& pool) {
+    Seen& seen = seen_[{pool.database_name(), pool.user_name()}];
+    each_server(pool, [&](Server& server) {
+      if (server.client() != nullptr && servers.contains(server.id())) {
+        seen.links.emplace(server.client()->id(), server.id());
+      }
+    });
+  });
+}
+
 void Invariants::check(int worker) {
   pool::Worker& checked = *world_.workers()[static_cast<size_t>(worker)];
-  std::set<std::pair<std::string, std::string>> alive;
   checked.each_pool([&](Pool& pool) {
     Seen& seen = seen_[{pool.database_name(), pool.user_name()}];
     check_servers(pool, seen);

@@ -25,8 +25,8 @@ class Invariants {
   void check(int worker);
   /// The servers that the worker has for a database (empty: for all).
   std::set<uint64_t> servers_of(int worker, const std::string& database);
-  /// Their worker has heard of RECONNECT: nobody new may get one of them.
-  void reconnected(const std::set<uint64_t>& servers) { retired_.insert(servers.begin(), servers.end()); }
+  /// The worker has heard of RECONNECT: nobody new may get one of its servers from before it.
+  void reconnected(int worker, const std::set<uint64_t>& servers);
   /// After all clients have left, and some time for the rest to end.
   void check_end();
 
@@ -46,7 +46,6 @@ class Invariants {
     int64_t wants_since_us = 0;
   };
 
-  void check_pool(pool::Pool& pool, Seen& seen);
   void check_servers(pool::Pool& pool, const Seen& seen);
   bool on_hold(pool::Pool& pool) const;
   void check_new_link(pool::Pool& pool, const pool::Server& server, const Seen& seen);

@@ -195,6 +195,16 @@ void Scenario::choose_cluster(Random& random) {
   if (random.chance(70)) refused_dials = failing_logins = 0;
   if (random.chance(50)) operations = false;
   if (random.chance(70)) reloads = false;
+  // Not drawn from the rest, so that seeds without it are what they were before there was this.
+  Random aside = random;
+  replicas_leave = aside.chance(15);
+  read_only = aside.chance(10);
+  if (!read_only) return;
+  for (auto& [name, entry] : settings->databases) {
+    if (entry.target_session_attrs == TargetSessionAttrs::primary) {
+      entry.target_session_attrs = TargetSessionAttrs::read_write;
+    }
+  }
 }
 
 pool::TargetSessionAttrs Scenario::target_of(const std::string& database) const {

@@ -99,6 +99,7 @@ class Session {
   void describe(const Frame& frame, std::string& out);
   void close(const Frame& frame, std::string& out);
   void execute(const Frame& frame, std::string& out);
+  static bool is_of_earlier_batch(std::string_view portal, bool bound);
   void sync(std::string& out);
   static void append_answer_description(std::string& out);
   bool run(const std::string& text, const std::string& parameter, std::string& out);
@@ -126,6 +127,7 @@ class Session {
   bool in_query_ = false;
   bool skipping_ = false;
   bool bound_in_batch_ = false;
+  bool ran_portal_of_earlier_batch_ = false;
   bool copying_in_ = false;
   size_t copied_rows_ = 0;
   bool flush_due_ = false;

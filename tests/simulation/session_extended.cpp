@@ -103,6 +103,7 @@ void Session::close(const Frame& frame, std::string& out) {
 void Session::execute(const Frame& frame, std::string& out) {
   const auto message = protocol::decode_execute(frame.body);
   const std::string name(message->portal);
+  if (is_of_earlier_batch(name, bound_in_batch_)) ran_portal_of_earlier_batch_ = true;
   const auto at = portals_.find(name);
   if (at == portals_.end()) {
     fail(out, sqlstate::kInvalidCursorName, fmt::format("portal \"{}\" does not exist", name));
@@ -123,7 +124,7 @@ void Session::execute(const Frame& frame, std::string& out) {
 }
 
 void Session::sync(std::string& out) {
-  bound_in_batch_ = false;
+  bound_in_batch_ = ran_portal_of_earlier_batch_ = false;
   skipping_ = false;
   ready(out);
 }

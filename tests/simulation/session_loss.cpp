@@ -12,6 +12,11 @@ namespace bezel::simulation {
 
 namespace sqlstate = protocol::sqlstate;
 
+/// Of such a portal the pooler does not know what it does, whether it has done it already or not.
+bool Session::is_of_earlier_batch(std::string_view portal, bool bound) {
+  return !bound || !portal.empty();
+}
+
 void Session::lose(std::string& out) {
   lost_texts_.assign(query_.begin(), query_.end());
   if (!in_query_ && !copying_in_ && !input_.empty() && (input_.front().type == 'Q' || input_.front().type == 'F')) {
@@ -21,13 +26,13 @@ void Session::lose(std::string& out) {
   } else if (!in_query_) {
     for (const auto& [name, portal] : portals_) lost_texts_.push_back(portal.text);
     if (prepared_.contains("")) lost_texts_.push_back(prepared_[""]);
+    if (ran_portal_of_earlier_batch_) lost_texts_.emplace_back("commit");
     bool bound = bound_in_batch_;
     for (const Frame& frame : input_) {
       if (frame.type == 'S') break;
       if (frame.type == 'P') lost_texts_.emplace_back(protocol::decode_parse(frame.body)->text);
       bound = bound || frame.type == 'B';
-      // Of a portal that was bound earlier, the pooler does not know what it does.
-      if (frame.type == 'E' && (!bound || !protocol::decode_execute(frame.body)->portal.empty())) {
+      if (frame.type == 'E' && is_of_earlier_batch(protocol::decode_execute(frame.body)->portal, bound)) {
         lost_texts_.emplace_back("commit");
       }
     }

@@ -339,8 +339,8 @@ void World::resume_later(pool::OperationRequest request) {
 void World::reconnected(const std::string& database) {
   if (cluster_) cluster_->timelines_forgotten();
   for (const auto& worker : workers_) {
-    post(worker->index(),
-         [this, ids = invariants_.servers_of(worker->index(), database)] { invariants_.reconnected(ids); });
+    const int index = worker->index();
+    post(index, [this, index, ids = invariants_.servers_of(index, database)] { invariants_.reconnected(index, ids); });
   }
 }
 

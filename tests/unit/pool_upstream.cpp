@@ -49,8 +49,8 @@ struct Fixture {
     return upstream.choose(wanted, lag_bytes_max, now_us).address;
   }
   /// A chosen server logs in and says what it is; returns why it is not used.
-  std::string login(const HostAddress& address, TargetSessionAttrs wanted = kPrimary) {
-    const std::string refusal = upstream.logged_in(address, roles.at(address), wanted, now_us, now_us);
+  std::string login(const HostAddress& address, TargetSessionAttrs wanted = kPrimary, int64_t lag_bytes_max = 0) {
+    const std::string refusal = upstream.logged_in(address, roles.at(address), wanted, lag_bytes_max, now_us, now_us);
     upstream.tried(address);
     if (!refusal.empty()) upstream.closed(address);
     return refusal;
@@ -122,7 +122,7 @@ TEST_CASE("upstream: a leader by the source's word is the primary only when it s
   CHECK(cluster.choose() == kB);
   CHECK(cluster.login(kB) == "the server is a standby");
   // The old one may think what it likes.
-  CHECK(!cluster.upstream.logged_in(kA, cluster.roles[kA], kPrimary, cluster.now_us, 0).empty());
+  CHECK(!cluster.upstream.logged_in(kA, cluster.roles[kA], kPrimary, 0, cluster.now_us, 0).empty());
   cluster.now_us += Upstream::kTryAgainUs;
   cluster.roles[kB] = {false, false, 2};
   CHECK(cluster.connect() == kB);
@@ -145,13 +145,27 @@ TEST_CASE("upstream: a promotion that the source has not heard of yet is believe
   cluster.roles = {{kA, {false, false, 3}}, {kB, {false, false, 4}}, {kC, {true}}};
   CHECK(cluster.connect() == kA);
   cluster.upstream.suspect(kA, "57P01", cluster.now_us, 0);
-  CHECK(cluster.upstream.logged_in(kB, cluster.roles[kB], kPrimary, cluster.now_us, 0).empty());
+  CHECK(cluster.upstream.logged_in(kB, cluster.roles[kB], kPrimary, 0, cluster.now_us, 0).empty());
   CHECK(cluster.primary() == kB);
   // A late answer of the source changes nothing.
   cluster.cluster_led_by(kA, 3);
   CHECK(cluster.serves(kB));
   CHECK(!cluster.serves(kA));
   CHECK(cluster.login(kA) == "the server is on timeline 3, and the cluster has gone on to 4");
+  // And it is the primary for all, also after a sign against it that comes to nothing.
+  CHECK(cluster.connect() == kB);
+  cluster.upstream.suspect(kB, "57P01", cluster.now_us, 0);
+  cluster.now_us += Upstream::kTryAgainUs;
+  cluster.login(kB);
+  CHECK(cluster.primary() == kB);
+  SUBCASE("until the source names another one") {
+    cluster.cluster_led_by(kC, 4);
+  }
+  SUBCASE("until the source names the former one, and has heard of the promotion") {
+    cluster.cluster_led_by(kA, 4);
+  }
+  CHECK(!cluster.primary());
+  CHECK(!cluster.login(kB).empty());
 }
 
 TEST_CASE("upstream: of two that take themselves for the primary, the later timeline is") {
@@ -366,6 +380,93 @@ TEST_CASE("upstream: readers that may fall back to the primary leave it as soon 
     CHECK(cluster.serves(kA, kPrefer));
     CHECK(!cluster.serves(kB, kPrefer));
   }
+}
+
+TEST_CASE("upstream: a reader's login is of no use if the source has changed its mind meanwhile") {
+  constexpr auto kPrefer = TargetSessionAttrs::prefer_standby;
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  REQUIRE(cluster.choose(kStandby) == kB);
+  SUBCASE("for it has the leader lock") {
+    cluster.cluster_led_by(kB, 1);
+    CHECK(!cluster.login(kB, kStandby).empty());
+    CHECK(cluster.choose(kStandby) == kA);
+  }
+  SUBCASE("for it has left the list") {
+    cluster.report({member(kA, MemberRole::primary), member(kC, MemberRole::replica)});
+    CHECK(!cluster.login(kB, kStandby).empty());
+    CHECK(cluster.connect(kStandby) == kC);
+  }
+  SUBCASE("for it has fallen behind, where that matters") {
+    cluster.report({member(kA, MemberRole::primary), member(kB, MemberRole::replica, "streaming", 1, 5000)});
+    SUBCASE("") {
+      CHECK(!cluster.login(kB, kStandby, 1000).empty());
+    }
+    SUBCASE("") {
+      CHECK(cluster.login(kB, kStandby, 5000).empty());
+    }
+    SUBCASE("") {
+      CHECK(cluster.login(kB, kStandby).empty());
+    }
+  }
+  SUBCASE("for there is a better one") {
+    Member b = member(kB, MemberRole::replica);
+    b.takes_reads = false;
+    cluster.report({member(kA, MemberRole::primary), b});
+    REQUIRE(cluster.choose(kPrefer) == kA);
+    b.takes_reads = true;
+    cluster.report({member(kA, MemberRole::primary), b});
+    cluster.login(kB);
+    CHECK(!cluster.login(kA, kPrefer).empty());
+    CHECK(cluster.connect(kPrefer) == kB);
+  }
+}
+
+TEST_CASE("upstream: readers that may fall back to the primary do so at once, and not in vain") {
+  constexpr auto kPrefer = TargetSessionAttrs::prefer_standby;
+  Fixture cluster;
+  cluster.roles = {{kA, {false, false, 2}}, {kB, {false, false, 1}}};
+  cluster.report({member(kA, MemberRole::primary, "running", 2), member(kB, MemberRole::replica, "running", 2)});
+  REQUIRE(cluster.connect() == kA);
+  SUBCASE("where what the source calls a replica takes itself for the primary") {
+    REQUIRE(cluster.choose(kPrefer) == kB);
+    CHECK(cluster.connect(kPrefer) == kA);  // while that login hangs
+    CHECK(!cluster.login(kB, kPrefer).empty());
+    CHECK(cluster.connect(kPrefer) == kA);
+    CHECK(cluster.serves(kA, kPrefer));
+    cluster.now_us += Upstream::kOutOfReachUs;
+    cluster.upstream.tick(cluster.now_us);
+    REQUIRE(cluster.choose(kPrefer) == kB);  // once more
+    CHECK(cluster.connect(kPrefer) == kA);
+    CHECK(!cluster.login(kB, kPrefer).empty());
+    CHECK(cluster.connect(kPrefer) == kA);
+    cluster.now_us += Upstream::kTryAgainUs;
+    cluster.roles[kB] = {true};
+    CHECK(cluster.connect(kPrefer) == kB);
+    CHECK(!cluster.serves(kA, kPrefer));
+  }
+  SUBCASE("but for a replica that may be tried in a moment") {
+    REQUIRE(cluster.choose(kPrefer) == kB);
+    cluster.upstream.tried(kB);
+    cluster.upstream.closed(kB);
+    const Upstream::Choice choice = cluster.upstream.choose(kPrefer, 0, cluster.now_us);
+    CHECK(!choice.address);
+    CHECK(choice.retry_at_us == cluster.now_us + Upstream::kTryAgainUs);
+    cluster.now_us = choice.retry_at_us;
+    CHECK(cluster.choose(kPrefer) == kB);
+  }
+}
+
+TEST_CASE("upstream: who may go anywhere does not go to an old primary again and again") {
+  constexpr auto kAny = TargetSessionAttrs::any;
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 2);
+  cluster.roles = {{kA, {false, false, 2}}, {kB, {false, false, 1}}, {kC, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  REQUIRE(cluster.choose(kAny) == kB);
+  CHECK(!cluster.login(kB, kAny).empty());
+  for (int i = 0; i < 6; i++) CHECK(cluster.connect(kAny) == (i % 2 == 0 ? kC : kA));
 }
 
 TEST_CASE("upstream: where no source tells roles, readers leave the primary for who has said that it is a standby") {

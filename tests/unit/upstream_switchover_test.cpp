@@ -54,6 +54,14 @@ struct Fixture {
         upstream, follower, [this](const pool::UpstreamSettings&) { return busy; }, "b", announced_at_us,
         [this](std::string error) { outcome = std::move(error); });
   }
+
+  /// One that waits for a transaction to end.
+  std::unique_ptr<Switchover> begin_while_one_is_busy() {
+    busy = 1;
+    auto switchover = begin();
+    CHECK(!switchover->step(now_us));
+    return switchover;
+  }
 };
 
 }  // namespace
@@ -82,9 +90,7 @@ TEST_CASE("switchover: nobody begins, the busy ones end, the cluster is asked, a
 
 TEST_CASE("switchover: a transaction that does not end is not waited for for long, and nothing is changed") {
   Fixture fixture;
-  fixture.busy = 1;
-  const auto switchover = fixture.begin();
-  CHECK(!switchover->step(fixture.now_us));
+  const auto switchover = fixture.begin_while_one_is_busy();
   CHECK(!switchover->step(fixture.now_us + Switchover::kDrainUs - 1));
   CHECK(switchover->step(fixture.now_us + Switchover::kDrainUs));
   CHECK(fixture.follower.asked.empty());
@@ -140,9 +146,7 @@ TEST_CASE("switchover: one that was announced is not asked for, and not waited f
 
 TEST_CASE("switchover: the cluster's own time comes while transactions end") {
   Fixture fixture;
-  fixture.busy = 1;
-  const auto switchover = fixture.begin();
-  CHECK(!switchover->step(fixture.now_us));
+  const auto switchover = fixture.begin_while_one_is_busy();
   const int64_t at_us = fixture.now_us + Switchover::kLeadUs;
   CHECK(switchover->join(at_us));
   fixture.busy = 0;
@@ -183,9 +187,7 @@ TEST_CASE("switchover: what has been asked already is not changed by the cluster
 
 TEST_CASE("switchover: nothing is asked of a cluster that has changed while transactions ended") {
   Fixture fixture;
-  fixture.busy = 1;
-  const auto switchover = fixture.begin();
-  CHECK(!switchover->step(fixture.now_us));
+  const auto switchover = fixture.begin_while_one_is_busy();
   fixture.lead("c");
   CHECK(switchover->step(fixture.now_us));
   CHECK(fixture.follower.asked.empty());
