@@ -361,8 +361,7 @@ void Client::timer_fired() {
   if (wait_since_us_ != 0) {
     if (settings.query_wait_timeout_us > 0 && now - wait_since_us_ >= settings.query_wait_timeout_us) {
       pool_->statistics().client_wait_timeouts.add(1);
-      return fail(
-          {sqlstate::kTooManyConnections, "query_wait_timeout", "No server connection became free in time.", ""});
+      return fail({sqlstate::kTooManyConnections, "query_wait_timeout", pool_->wait_reason(), ""});
     }
     query_wait_notified_ = true;
     std::string notice;

@@ -40,8 +40,6 @@ void ClientLogin::look_up_secret() {
 
 void ClientLogin::ask_for_secret(std::function<void(const AuthReply&)> next) {
   stage_ = Stage::looking_up;
-  const Settings& settings = worker_->settings();
-  AuthCache& cache = worker_->shared().auth_cache;
   AuthReply reply;
   const auto waiter = [this, alive = alive_, &runtime = worker_->runtime(), index = worker_->index(),
                        next](const AuthReply& later) {
@@ -49,16 +47,7 @@ void ClientLogin::ask_for_secret(std::function<void(const AuthReply&)> next) {
       if (*alive && stage_ == Stage::looking_up) next(later);
     });
   };
-  switch (cache.look_up({auth_source_->id, packet_.user},
-                        {settings.auth_query_cache_ttl_us, settings.auth_query_stale_max_us}, worker_->now_us(), reply,
-                        waiter)) {
-    case AuthCache::Lookup::known:
-      return next(reply);
-    case AuthCache::Lookup::joined:
-      return;
-    case AuthCache::Lookup::ask:
-      return worker_->ask_for_secret(*auth_source_, packet_.user);
-  }
+  if (worker_->find_secret(*auth_source_, packet_.user, reply, waiter)) next(reply);
 }
 
 void ClientLogin::secret_replied(const AuthReply& reply) {

@@ -212,7 +212,7 @@ void ClientLogin::authenticated() {
   if (!take_places(entry)) return;
   pool_ = &worker_->pool_of(*entry, packet_.database, entry->user.empty() ? packet_.user : entry->user);
   if ((auth_source_ || question_) && secret_ && entry->user.empty()) {
-    pool_->learn_secret(*secret_, std::move(proved_keys_));
+    pool_->learn_secret(*secret_, std::move(proved_keys_), auth_source_ != nullptr);
   }
   pool_->add_client();
   client_->pool_ = pool_;

@@ -391,6 +391,75 @@ TEST_CASE("auth_query: a changed password works at once") {
   server().set_hba("");
 }
 
+TEST_CASE("auth_query: a secret that servers do not take any more is asked for again, and they are tried again") {
+  server().set_hba(kBothHba);
+  const auto change = [](const std::string& user, const std::string& password, const std::string& kind) {
+    server().observer().run("SET password_encryption = '" + kind + "'; ALTER ROLE " + user + " PASSWORD '" + password +
+                            "'; RESET ALL");
+    // A kept answer is not doubted in its first second.
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  };
+  const auto end_servers = [](const std::string& user) {
+    server().superuser().run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '" + user +
+                             "'");
+  };
+  // Nobody logs in after the change: whoever is here already gets a server by the new secret.
+  BezelProcess bezel(asking({{"auth_query_cache_ttl", "1h"},
+                             {"server_login_retry", "1h"},
+                             {"default_pool_size", "1"},
+                             {"query_wait_timeout", "15s"}}));
+
+  SUBCASE("an md5 hash") {
+    PgConnection client(bezel.conninfo("", "hashed", "hashed-secret"));
+    CHECK(client.value("SELECT 1") == "1");
+    change("hashed", "another", "md5");
+    end_servers("hashed");
+    CHECK(client.value("SELECT current_user") == "hashed");
+    CHECK(has(bezel.log(), "failed: password authentication failed for user \"hashed\""));
+    CHECK(logs_in(bezel, "hashed", "another"));
+    change("hashed", "hashed-secret", "md5");
+  }
+  SUBCASE("nobody's any more: one refusal, and no waiting") {
+    server().create_user("leaving", "leaving-secret", "md5");
+    server().set_hba("host all leaving 127.0.0.0/8 md5\n" + std::string(kBothHba));
+    PgConnection client(bezel.conninfo("", "leaving", "leaving-secret"));
+    CHECK(client.value("SELECT 1") == "1");
+    server().superuser().run("ALTER ROLE leaving RENAME TO gone");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    end_servers("gone");
+    CHECK_FALSE(client.exec("SELECT 1").ok());
+    CHECK(has(client.error(), "password authentication failed for user \"leaving\""));
+  }
+  SUBCASE("keys of SCRAM wait for the next login, which needs no second try") {
+    server().create_user("moving", "one", "scram-sha-256");
+    PgConnection client(bezel.conninfo("", "moving", "one"));
+    CHECK(client.value("SELECT 1") == "1");
+    change("moving", "two", "scram-sha-256");
+    end_servers("moving");
+    std::string waited;
+    std::thread waiting([&] {
+      const PgResult result = client.exec("SELECT current_user");
+      waited = result.ok() ? result.value() : client.error();
+    });
+    wait_until("the server has refused the old keys",
+               [&] { return has(bezel.log(), "neither a password nor the keys of a client's login are known"); });
+    wait_until("the new verifier is known", [&] { return logs_in(bezel, "moving", "two"); });
+    waiting.join();
+    CHECK(waited == "moving");
+  }
+  server().set_hba("");
+}
+
+TEST_CASE("auth_query: who waits for a server that takes no secret is told why") {
+  server().set_hba(kBothHba);
+  BezelProcess bezel(asking({{"auth_type", "plain"}, {"query_wait_timeout", "1s"}}));
+  // A password in clear text is no key to SCRAM at the server.
+  const std::string error = error_of(bezel, "salted", "salted-secret");
+  CHECK(has(error, "query_wait_timeout"));
+  CHECK(has(error, "The last login to the server failed: server asks for SCRAM, and neither a password nor the keys"));
+  server().set_hba("");
+}
+
 TEST_CASE("auth_query: old answers serve while the server is away") {
   PostgresServer own;
   own.superuser().run(kFunctions);
