@@ -163,11 +163,11 @@ void ClientLogin::check_cleartext(std::string_view body) {
   const auto password = protocol::decode_password(body);
   if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
   if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
-  if (method_ != AuthType::plain) return check_password_elsewhere(std::string(*password));
-  check_password(std::string(*password));
+  if (method_ != AuthType::plain) return check_password_elsewhere(*password);
+  check_password(protocol::share_password(*password));
 }
 
-void ClientLogin::check_password_elsewhere(const std::string& password) {
+void ClientLogin::check_password_elsewhere(std::string_view password) {
   if (packet_.user.size() > kAskedUserBytesMax) return refuse_password("no user has so long a name");
   question_ = std::make_shared<PasswordQuestion>();
   question_->method = method_;
@@ -204,12 +204,12 @@ void ClientLogin::password_checked(const PasswordVerdict& verdict) {
   fail({sqlstate::kCannotConnectNow, "the password could not be checked", "", "The pooler's log says why."});
 }
 
-void ClientLogin::check_password(const std::string& password) {
+void ClientLogin::check_password(const protocol::SharedPassword& password) {
   // A verifier takes a slow derivation to check: not on the event loop. Unknown users take the same way.
   const bool known = secret_.has_value();
   const auto secret = std::make_shared<protocol::StoredSecret>(secret_.value_or(protocol::StoredSecret()));
   if (known && secret->kind != protocol::SecretKind::scram_sha_256) {
-    if (protocol::verify_password(*secret, packet_.user, password)) return authenticated();
+    if (protocol::verify_password(*secret, packet_.user, *password)) return authenticated();
     return wrong_password([this, password] { check_password(password); });
   }
   if (!known) {
@@ -219,7 +219,7 @@ void ClientLogin::check_password(const std::string& password) {
   stage_ = Stage::deriving;
   auto right = std::make_shared<bool>(false);
   worker_->runtime().offload(
-      [secret, right, user = packet_.user, password] { *right = protocol::verify_password(*secret, user, password); },
+      [secret, right, user = packet_.user, password] { *right = protocol::verify_password(*secret, user, *password); },
       [this, alive = alive_, right, known, password] {
         if (!*alive || stage_ != Stage::deriving) return;
         if (is_throttled()) return refuse_throttled();
