@@ -43,7 +43,9 @@ constexpr Column kSocketColumns[] = {{"type"},
                                      {"send_pos", int4},
                                      {"send_remain", int4},
                                      {"pkt_avail", int4},
-                                     {"send_avail", int4}};
+                                     {"send_avail", int4},
+                                     // Not PgBouncer's:
+                                     {"ktls", int4}};
 constexpr size_t kConnectionColumnCount = 21;
 constexpr std::span<const Column> kConnectionColumns = std::span(kSocketColumns).first<kConnectionColumnCount>();
 
@@ -73,6 +75,7 @@ void write_buffers(ResultRows& rows, const pool::ConnectionRow& row) {
   rows.number(kept).number(0).number(0);  // recv_pos, pkt_pos, pkt_remain
   rows.number(0).number(unsent);          // send_pos, send_remain
   rows.number(kept).number(unsent);       // pkt_avail, send_avail
+  rows.number(0);                         // ktls: docs/decisions/0008-no-ktls.md
 }
 
 void sort_by_pool(ConnectionRows& rows) {

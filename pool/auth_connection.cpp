@@ -91,7 +91,15 @@ void AuthConnection::answered(const AuthResult& result) {
     worker_.log(LogLevel::info, fmt::format("auth_query of database \"{}\" for user \"{}\": {}", pool_->database_name(),
                                             printable(question.user), result.remark()));
   }
-  worker_.shared().auth_cache.answered(in_cache(question), result.answer(), worker_.now_us());
+  if (!result.role_problem().empty()) {
+    worker_.log(
+        LogLevel::warning,
+        fmt::format("auth_query of database \"{}\" for user \"{}\": only the query says whether it may log in, as "
+                    "pg_roles cannot be read: {}",
+                    pool_->database_name(), printable(question.user), result.role_problem()));
+  }
+  const int64_t now = worker_.now_us();
+  worker_.shared().auth_cache.answered(in_cache(question), result.answer(now), now);
 }
 
 void AuthConnection::fail(const Question& question, const protocol::ProtocolError& error, bool source_is_down) {

@@ -71,8 +71,15 @@ std::string AuthCache::key_of(const AuthQuestion& question) {
   return question.source + question.user;  // a source's id ends with a zero byte
 }
 
-int64_t AuthCache::ttl_us(const Entry& entry, const Terms& terms) {
-  return entry.answer.kind == AuthAnswer::Kind::unknown ? std::min(terms.ttl_us, kUnknownTtlUs) : terms.ttl_us;
+bool AuthCache::is_fresh(const Entry& entry, const Terms& terms, int64_t now_us) {
+  const bool refuses = entry.answer.kind != AuthAnswer::Kind::secret;
+  const int64_t ttl_us = refuses ? std::min(terms.ttl_us, kRefusalTtlUs) : terms.ttl_us;
+  return !entry.doubted && now_us - entry.answered_at_us < ttl_us && !entry.answer.has_expired(now_us);
+}
+
+AuthReply AuthCache::stale_reply(const Entry& entry, int64_t now_us) {
+  const AuthAnswer expired = {AuthAnswer::Kind::no_password};
+  return {entry.answer.has_expired(now_us) ? expired : entry.answer, std::nullopt, true, true};
 }
 
 const AuthCache::Entry* AuthCache::find(const std::string& key) const {
@@ -113,13 +120,13 @@ AuthCache::Lookup AuthCache::look_up(const AuthQuestion& question, const Terms& 
   const std::string key = key_of(question);
   const std::lock_guard lock(mutex_);
   const Entry* entry = find(key);
-  if (entry != nullptr && !entry->doubted && now_us - entry->answered_at_us < ttl_us(*entry, terms)) {
+  if (entry != nullptr && is_fresh(*entry, terms, now_us)) {
     reply = {entry->answer, std::nullopt, true, false};
     return Lookup::known;
   }
   if (const auto at = sources_.find(question.source); at != sources_.end() && now_us < at->second.down_until_us) {
     if (const Entry* stale = find_stale(key, terms, now_us)) {
-      reply = {stale->answer, std::nullopt, true, true};
+      reply = stale_reply(*stale, now_us);
       return Lookup::known;
     }
   }
@@ -159,7 +166,7 @@ void AuthCache::failed(const AuthQuestion& question, const protocol::ProtocolErr
     const auto flight = flights_.find(key);
     if (flight == flights_.end()) return;
     if (const Entry* stale = find_stale(key, flight->second.terms, now_us)) {
-      reply = {stale->answer, std::nullopt, true, true};
+      reply = stale_reply(*stale, now_us);
     } else {
       reply.error = error;
     }

@@ -42,6 +42,9 @@ struct AuthAnswer {
   };
   Kind kind = Kind::unknown;
   protocol::StoredSecret secret = {};
+  std::optional<int64_t> expires_at_us = {};  ///< by the worker's clock; nothing: never
+
+  bool has_expired(int64_t now_us) const { return expires_at_us && now_us >= *expires_at_us; }
 };
 
 /// A source, by its id, and a user.
@@ -96,8 +99,8 @@ class AuthCache {
   /// Users and names of nobody, each by itself, that are remembered: the oldest go first.
   static constexpr size_t kUsersMax = 10'000;
   static constexpr size_t kUnknownMax = 1'000;
-  /// A name that belongs to nobody may belong to somebody soon.
-  static constexpr int64_t kUnknownTtlUs = 3'000'000;
+  /// A name that belongs to nobody may belong to somebody soon; who has no password, or an expired one, may get one.
+  static constexpr int64_t kRefusalTtlUs = 3'000'000;
   /// Wrong passwords lead to one question a user in this time.
   static constexpr int64_t kDoubtAfterUs = 1'000'000;
   /// How long a source is left alone where old answers serve.
@@ -124,7 +127,9 @@ class AuthCache {
   static constexpr size_t kSourcesMax = 1'000;
 
   static std::string key_of(const AuthQuestion& question);
-  static int64_t ttl_us(const Entry& entry, const Terms& terms);
+  static bool is_fresh(const Entry& entry, const Terms& terms, int64_t now_us);
+  /// The answer although it is too old, as far as it can still hold.
+  static AuthReply stale_reply(const Entry& entry, int64_t now_us);
   const Entry* find(const std::string& key) const;
   /// The entry, if it is not too old to serve without a server.
   const Entry* find_stale(const std::string& key, const Terms& terms, int64_t now_us) const;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -17,6 +18,12 @@ namespace {
 
 /// One more than there may be.
 constexpr int32_t kRowsMax = 2;
+
+/// Everybody may read pg_roles. The time that is left, in milliseconds, goes by the server's own clock.
+constexpr std::string_view kRoleQuery =
+    "SELECT rolname, rolcanlogin, CASE WHEN pg_catalog.isfinite(rolvaliduntil) THEN "
+    "LEAST(pg_catalog.date_part('epoch', rolvaliduntil - pg_catalog.now()) * 1000, 1e12)::pg_catalog.int8 "
+    "WHEN rolvaliduntil < pg_catalog.now() THEN 0 END FROM pg_catalog.pg_roles WHERE rolname = $1";
 
 /// A value of a DataRow; nothing if the row is malformed.
 struct Value {
@@ -33,16 +40,25 @@ std::optional<Value> read_value(protocol::Reader& reader) {
   return Value{false, *text};
 }
 
+bool parse_integer(std::string_view text, int64_t& value) {
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, value);
+  return read.ec == std::errc() && read.ptr == end;
+}
+
 }  // namespace
 
 std::string AuthResult::question(std::string_view query, const std::string& user) {
   std::string messages;
-  protocol::append_parse(messages, "", query);
   const std::array<std::optional<std::string_view>, 1> parameters = {user};
-  protocol::append_bind(messages, "", "", parameters);
-  protocol::append_describe(messages, 'P', "");
-  protocol::append_execute(messages, "", kRowsMax);
-  protocol::append_sync(messages);
+  for (const std::string_view one : {query, kRoleQuery}) {
+    protocol::append_parse(messages, "", one);
+    protocol::append_bind(messages, "", "", parameters);
+    protocol::append_describe(messages, 'P', "");
+    protocol::append_execute(messages, "", kRowsMax);
+    // One each: an error in one is none in the other.
+    protocol::append_sync(messages);
+  }
   return messages;
 }
 
@@ -108,6 +124,7 @@ AuthResult::State AuthResult::data_row(std::string_view body) {
   protocol::Reader reader(body);
   const auto count = reader.u16();
   if (!count || *count != columns_) return break_off("server sent an invalid DataRow");
+  if (secret_is_read_) return role_row(body);
   rows_++;
   if (columns_ < 2 || rows_ > 1) return State::reading;
   const auto name = read_value(reader), password = name ? read_value(reader) : std::nullopt;
@@ -122,10 +139,32 @@ AuthResult::State AuthResult::data_row(std::string_view body) {
   return State::reading;
 }
 
+AuthResult::State AuthResult::role_row(std::string_view body) {
+  protocol::Reader reader(body);
+  reader.u16();
+  const auto name = read_value(reader), may_log_in = name ? read_value(reader) : std::nullopt,
+             left_ms = may_log_in ? read_value(reader) : std::nullopt;
+  // Here too a long $1 may have been cut to another one's name.
+  if (left_ms && !name->is_null && name->text != user_) return State::reading;
+  int64_t left = 0;
+  const bool readable = left_ms && (may_log_in->text == "t" || may_log_in->text == "f") &&
+                        (left_ms->is_null || parse_integer(left_ms->text, left));
+  if (!readable) {
+    role_problem_ = "the answer is not of the form that PostgreSQL gives";
+    return State::reading;
+  }
+  may_log_in_ = may_log_in->text == "t";
+  if (!may_log_in_ && name_fits_) remark_ = "the role may not log in";
+  if (!left_ms->is_null) valid_for_us_ = left * 1000;
+  return State::reading;
+}
+
 void AuthResult::error(std::string_view body) {
   const auto fields = protocol::decode_error_fields(body);
   const std::string text = fields ? printable(fields->message) : "error without a message";
-  if (fields && fields->sqlstate.substr(0, 2) == "22") {
+  if (secret_is_read_) {
+    if (!user_is_impossible_) role_problem_ = text;
+  } else if (fields && fields->sqlstate.substr(0, 2) == "22") {
     // The name is not even text in the server's encoding: nobody is called that.
     user_is_impossible_ = true;
     remark_ = text;
@@ -136,19 +175,24 @@ void AuthResult::error(std::string_view body) {
 
 AuthResult::State AuthResult::ready(std::string_view body) {
   if (protocol::decode_ready_for_query(body) != 'I') return break_off("server sent an invalid ReadyForQuery");
-  if (!problem_.empty() || user_is_impossible_) return State::complete;
-  if (columns_ < 2) {
+  if (secret_is_read_) return State::complete;
+  secret_is_read_ = true;
+  const int columns = std::exchange(columns_, -1);
+  if (!problem_.empty() || user_is_impossible_) return State::reading;
+  if (columns < 2) {
     problem_ = "it must have two columns: the user's name and its secret";
   } else if (rows_ > 1) {
     problem_ = "it has answered with more than one row";
   }
-  return State::complete;
+  return State::reading;
 }
 
-AuthAnswer AuthResult::answer() const {
-  if (user_is_impossible_ || !name_fits_) return {AuthAnswer::Kind::unknown};
+AuthAnswer AuthResult::answer(int64_t now_us) const {
+  if (user_is_impossible_ || !name_fits_ || !may_log_in_) return {AuthAnswer::Kind::unknown};
   if (!has_password_) return {AuthAnswer::Kind::no_password};
-  return {AuthAnswer::Kind::secret, protocol::parse_secret(password_)};
+  AuthAnswer answer = {AuthAnswer::Kind::secret, protocol::parse_secret(password_)};
+  if (valid_for_us_) answer.expires_at_us = now_us + *valid_for_us_;
+  return answer.has_expired(now_us) ? AuthAnswer{AuthAnswer::Kind::no_password} : answer;
 }
 
 }  // namespace bezel::pool

@@ -70,6 +70,8 @@ class ByteStream {
   virtual uint64_t taken_bytes() const = 0;
   /// Whether the peer's host owes acknowledgements, and has sent none for a second. False where that cannot be known.
   virtual bool peer_owes_acknowledgements() const = 0;
+  /// What on_bytes() gives in this turn holds a secret: it is overwritten at the end of the turn.
+  virtual void wipe_received() {}
   /// Takes back what was written and has not left. For a stream that is about to be released: an encrypted one is of no
   /// more use.
   virtual void drop_unsent() = 0;

@@ -28,6 +28,7 @@ void Client::attach(StreamPtr stream, std::unique_ptr<ClientLogin> login) {
   connected_wall_us_ = login_->connected_wall_us();
   idle_since_us_ = worker_.now_us();
   parameters_ = worker_.parameters().empty();
+  worker_.statistics().login_clients.add(1);
   arm_timer();
   login_->start(*this, worker_);
 }
@@ -37,6 +38,7 @@ std::unique_ptr<ClientLogin> Client::move_away(std::unique_ptr<DetachedStream>& 
   stream_.reset();
   state_ = ClientState::closed;
   worker_.timers().cancel(timer_);
+  worker_.statistics().login_clients.sub(1);
   worker_.bury(*this);
   return std::move(login_);
 }
@@ -122,6 +124,7 @@ void Client::login_done(std::unique_ptr<ConsoleSession> console) {
   if (worker_.settings().log_connections) log(LogLevel::info, "logged in");
   update_reading();
   carry_ = login_->take_early_input();
+  worker_.statistics().login_clients.sub(1);
   worker_.bury(std::move(login_));
   arm_timer();
   if (server_ == nullptr) resume_input();
@@ -248,7 +251,10 @@ void Client::close_stream(std::string_view reason, LogLevel level) {
   }
   leave();
   state_ = ClientState::closed;
-  if (login_) login_->stop();
+  if (login_) {
+    login_->stop();
+    worker_.statistics().login_clients.sub(1);
+  }
   if (console_) worker_.bury(std::move(console_));
   stream_.reset();
   worker_.timers().cancel(timer_);
@@ -365,8 +371,7 @@ void Client::timer_fired() {
   if (wait_since_us_ != 0) {
     if (settings.query_wait_timeout_us > 0 && now - wait_since_us_ >= settings.query_wait_timeout_us) {
       pool_->statistics().client_wait_timeouts.add(1);
-      return fail(
-          {sqlstate::kTooManyConnections, "query_wait_timeout", "No server connection became free in time.", ""});
+      return fail({sqlstate::kTooManyConnections, "query_wait_timeout", pool_->wait_reason(), ""});
     }
     query_wait_notified_ = true;
     std::string notice;

@@ -40,8 +40,6 @@ void ClientLogin::look_up_secret() {
 
 void ClientLogin::ask_for_secret(std::function<void(const AuthReply&)> next) {
   stage_ = Stage::looking_up;
-  const Settings& settings = worker_->settings();
-  AuthCache& cache = worker_->shared().auth_cache;
   AuthReply reply;
   const auto waiter = [this, alive = alive_, &runtime = worker_->runtime(), index = worker_->index(),
                        next](const AuthReply& later) {
@@ -49,16 +47,7 @@ void ClientLogin::ask_for_secret(std::function<void(const AuthReply&)> next) {
       if (*alive && stage_ == Stage::looking_up) next(later);
     });
   };
-  switch (cache.look_up({auth_source_->id, packet_.user},
-                        {settings.auth_query_cache_ttl_us, settings.auth_query_stale_max_us}, worker_->now_us(), reply,
-                        waiter)) {
-    case AuthCache::Lookup::known:
-      return next(reply);
-    case AuthCache::Lookup::joined:
-      return;
-    case AuthCache::Lookup::ask:
-      return worker_->ask_for_secret(*auth_source_, packet_.user);
-  }
+  if (worker_->find_secret(*auth_source_, packet_.user, reply, waiter)) next(reply);
 }
 
 void ClientLogin::secret_replied(const AuthReply& reply) {
@@ -174,11 +163,11 @@ void ClientLogin::check_cleartext(std::string_view body) {
   const auto password = protocol::decode_password(body);
   if (!password) return fail({sqlstate::kProtocolViolation, "invalid password packet size", "", ""});
   if (password->empty()) return fail({sqlstate::kInvalidPassword, "empty password returned by client", "", ""});
-  if (method_ != AuthType::plain) return check_password_elsewhere(std::string(*password));
-  check_password(std::string(*password));
+  if (method_ != AuthType::plain) return check_password_elsewhere(*password);
+  check_password(protocol::share_password(*password));
 }
 
-void ClientLogin::check_password_elsewhere(const std::string& password) {
+void ClientLogin::check_password_elsewhere(std::string_view password) {
   if (packet_.user.size() > kAskedUserBytesMax) return refuse_password("no user has so long a name");
   question_ = std::make_shared<PasswordQuestion>();
   question_->method = method_;
@@ -215,12 +204,12 @@ void ClientLogin::password_checked(const PasswordVerdict& verdict) {
   fail({sqlstate::kCannotConnectNow, "the password could not be checked", "", "The pooler's log says why."});
 }
 
-void ClientLogin::check_password(const std::string& password) {
+void ClientLogin::check_password(const protocol::SharedPassword& password) {
   // A verifier takes a slow derivation to check: not on the event loop. Unknown users take the same way.
   const bool known = secret_.has_value();
   const auto secret = std::make_shared<protocol::StoredSecret>(secret_.value_or(protocol::StoredSecret()));
   if (known && secret->kind != protocol::SecretKind::scram_sha_256) {
-    if (protocol::verify_password(*secret, packet_.user, password)) return authenticated();
+    if (protocol::verify_password(*secret, packet_.user, *password)) return authenticated();
     return wrong_password([this, password] { check_password(password); });
   }
   if (!known) {
@@ -230,7 +219,7 @@ void ClientLogin::check_password(const std::string& password) {
   stage_ = Stage::deriving;
   auto right = std::make_shared<bool>(false);
   worker_->runtime().offload(
-      [secret, right, user = packet_.user, password] { *right = protocol::verify_password(*secret, user, password); },
+      [secret, right, user = packet_.user, password] { *right = protocol::verify_password(*secret, user, *password); },
       [this, alive = alive_, right, known, password] {
         if (!*alive || stage_ != Stage::deriving) return;
         if (is_throttled()) return refuse_throttled();

@@ -11,6 +11,7 @@
 #include "pool/worker.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
+#include "protocol/wipe.h"
 
 namespace bezel::pool {
 
@@ -25,6 +26,8 @@ ClientIdentity::~ClientIdentity() {
 ClientLogin::~ClientLogin() {
   stop();
   *alive_ = false;
+  protocol::wipe(input_);
+  if (secret_) protocol::wipe(secret_->text);
 }
 
 void ClientLogin::stop() {
@@ -49,7 +52,13 @@ void ClientLogin::fail(const protocol::ProtocolError& error) {
 }
 
 void ClientLogin::on_bytes(std::string_view bytes) {
-  input_.append(bytes);
+  if (stage_ == Stage::first_packet) {
+    input_.append(bytes);
+  } else {
+    // It may be a password.
+    client_->stream_->wipe_received();
+    protocol::append_wiping(input_, bytes);
+  }
   const size_t most = stage_ == Stage::first_packet ? protocol::kFirstPacketBytesMax : kInputBytesMax;
   // Nobody has a reason to send more than the message that is due: what is asked for next depends on our answer.
   if (input_.size() > most)
@@ -180,8 +189,12 @@ void ClientLogin::message() {
     return fail({sqlstate::kProtocolViolation, "unexpected data after password packet", "", ""});
   }
   if (is_throttled()) return refuse_throttled();
-  const std::string frame = std::exchange(input_, {});
-  const std::string_view body = std::string_view(frame).substr(protocol::kFrameHeaderBytes);
+  std::string frame = std::exchange(input_, {});
+  check(std::string_view(frame).substr(protocol::kFrameHeaderBytes));
+  protocol::wipe(frame);
+}
+
+void ClientLogin::check(std::string_view body) {
   switch (stage_) {
     case Stage::cleartext:
       return check_cleartext(body);
@@ -212,7 +225,7 @@ void ClientLogin::authenticated() {
   if (!take_places(entry)) return;
   pool_ = &worker_->pool_of(*entry, packet_.database, entry->user.empty() ? packet_.user : entry->user);
   if ((auth_source_ || question_) && secret_ && entry->user.empty()) {
-    pool_->learn_secret(*secret_, std::move(proved_keys_));
+    pool_->learn_secret(*secret_, std::move(proved_keys_), auth_source_ != nullptr);
   }
   pool_->add_client();
   client_->pool_ = pool_;

@@ -23,6 +23,7 @@
 #include "protocol/scram.h"
 #include "protocol/secret.h"
 #include "protocol/startup.h"
+#include "protocol/wipe.h"
 
 namespace bezel::pool {
 
@@ -127,10 +128,12 @@ class ClientLogin {
   void begin_sasl_with_password();
   void start_scram(protocol::ScramVerifier verifier);
   void message();
+  /// What the client has sent as its proof, or a part of it.
+  void check(std::string_view body);
   void check_cleartext(std::string_view body);
-  void check_password(const std::string& password);
+  void check_password(const protocol::SharedPassword& password);
   /// Has PAM or an LDAP server say whether it is right.
-  void check_password_elsewhere(const std::string& password);
+  void check_password_elsewhere(std::string_view password);
   void password_checked(const PasswordVerdict& verdict);
   void check_md5(std::string_view body);
   void check_md5_response(const std::string& response);

@@ -8,11 +8,17 @@
 
 #include "pool/ldap_settings.h"
 #include "pool/settings.h"
+#include "protocol/wipe.h"
 
 // Passwords that are not Bezel's to judge: PAM or an LDAP server knows whether they are right.
 namespace bezel::pool {
 
 struct PasswordQuestion {
+  PasswordQuestion() = default;
+  PasswordQuestion(const PasswordQuestion&) = delete;
+  PasswordQuestion& operator=(const PasswordQuestion&) = delete;
+  ~PasswordQuestion() { protocol::wipe(password); }
+
   AuthType method = AuthType::pam;           ///< pam or ldap
   std::string pam_service;                   ///< pam
   std::shared_ptr<const LdapSettings> ldap;  ///< ldap; not null then

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pool/pool_requester.h"
+#include "pool/printable.h"
 #include "pool/worker.h"
 #include "protocol/sqlstate.h"
 
@@ -153,8 +154,7 @@ bool Pool::acquire(Client& client) {
       return true;
     }
   }
-  if (last_login_failed_ && servers_.empty() && is_permanent(last_login_error_.sqlstate) &&
-      retry_at_us_ > worker_.now_us()) {
+  if (refuses_clients() && retry_at_us_ > worker_.now_us()) {
     client.fail(last_login_error_);
     return false;
   }
@@ -224,10 +224,8 @@ void Pool::fail_waiting(const protocol::ProtocolError& error) {
   }
 }
 
-void Pool::learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys) {
-  const bool is_new = !learned_secret_ || learned_secret_->text != secret.text;
-  learned_secret_ = secret;
-  if (keys) learned_keys_ = std::move(keys);
+void Pool::learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys, bool from_query) {
+  const bool is_new = learned_secret_.learn(secret, std::move(keys), from_query);
   // Servers that would not take the old one may take this one.
   if (is_new && last_login_failed_) retry_at_us_ = 0;
 }
@@ -265,7 +263,35 @@ void Pool::server_logged_in(Server& server) {
   defaults_ = server.defaults();
 }
 
-void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error) {
+/// They would wait in vain, for all that is known.
+bool Pool::refuses_clients() const {
+  return last_login_failed_ && servers_.empty() && is_permanent(last_login_error_.sqlstate) &&
+         !learned_secret_.is_being_asked_for();
+}
+
+std::string Pool::wait_reason() const {
+  return last_login_failed_
+             ? fmt::format("The last login to the server failed: {}", printable(last_login_error_.message))
+             : "No server connection became free in time.";
+}
+
+/// The servers' secret, after they would not take it.
+void Pool::secret_asked_again(LearnedSecret::Change change) {
+  if (change == LearnedSecret::Change::another) {
+    retry_at_us_ = 0;
+  } else {
+    if (change == LearnedSecret::Change::gone) {
+      last_login_failed_ = true;
+      retry_at_us_ = worker_.now_us() + worker_.settings().server_login_retry_us;
+      last_login_error_ = {protocol::sqlstate::kInvalidPassword,
+                           fmt::format("password authentication failed for user \"{}\"", user_name()), "", ""};
+    }
+    if (refuses_clients()) fail_waiting(last_login_error_);
+  }
+  launch();
+}
+
+void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error, bool by_learned_secret) {
   const int64_t now = worker_.now_us();
   statistics_->server_login_failures.add(1);
   const bool is_sign = server.upstream() != nullptr && is_sign_of_change(error.sqlstate);
@@ -280,7 +306,9 @@ void Pool::server_login_failed(Server& server, const protocol::ProtocolError& er
   login_ended(server);
   const bool passed_on = remove_server(server);
   if (requester_ != nullptr) requester_->login_failed(error, is_permanent(error.sqlstate));
-  if (is_permanent(error.sqlstate) && servers_.empty()) fail_waiting(error);
+  if (by_learned_secret)
+    learned_secret_.ask_again([this](LearnedSecret::Change change) { secret_asked_again(change); });
+  if (is_permanent(error.sqlstate) && refuses_clients()) fail_waiting(error);
   if (!passed_on || for_waiting() > 0) launch();
 }
 

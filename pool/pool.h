@@ -11,6 +11,7 @@
 
 #include "pool/client.h"
 #include "pool/intrusive_list.h"
+#include "pool/learned_secret.h"
 #include "pool/limits.h"
 #include "pool/server.h"
 #include "pool/statistics.h"
@@ -64,11 +65,9 @@ class Pool {
   PoolRequester* requester() const { return requester_; }
   /// Says where servers are; nullptr: the database's hosts are all the same to it.
   Upstream* upstream() const { return upstream_.get(); }
-  /// What clients' logins have found out about the user of the servers, where auth_file does not have it: the secret,
-  /// and the keys that it has proved to have.
-  void learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys);
-  const std::optional<protocol::StoredSecret>& learned_secret() const { return learned_secret_; }
-  const std::optional<PassedKeys>& learned_keys() const { return learned_keys_; }
+  /// A client's login has found it out about the user of the servers.
+  void learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys, bool from_query);
+  const LearnedSecret& learned_secret() const { return learned_secret_; }
 
   // ---- Clients ----
 
@@ -94,7 +93,10 @@ class Pool {
   // ---- Servers ----
 
   void server_logged_in(Server& server);
-  void server_login_failed(Server& server, const protocol::ProtocolError& error);
+  /// `by_learned_secret`: because what has been learned about the user does not fit.
+  void server_login_failed(Server& server, const protocol::ProtocolError& error, bool by_learned_secret);
+  /// Why clients wait for a server, as far as it is known.
+  std::string wait_reason() const;
   /// It has logged in, and is not what the database asks for.
   void server_refused(Server& server);
   /// A server is free and clean: to the first waiting client, into the pool, or closed.
@@ -158,6 +160,8 @@ class Pool {
   std::optional<HostAddress> choose_member();
   bool must_check(const Server& server) const;
   void login_ended(Server& server);
+  void secret_asked_again(LearnedSecret::Change change);
+  bool refuses_clients() const;
   bool remove_server(Server& server);
   size_t for_waiting() const;
   bool seeks_primary() const;
@@ -174,8 +178,7 @@ class Pool {
   std::shared_ptr<Upstream> upstream_;
   PoolLimits limits_;
   PoolRequester* const requester_;
-  std::optional<protocol::StoredSecret> learned_secret_;
-  std::optional<PassedKeys> learned_keys_;
+  LearnedSecret learned_secret_{*this};
   std::shared_ptr<PoolStatistics> statistics_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for callbacks that come later
 

@@ -160,7 +160,7 @@ void Server::end_login() {
   stream_.reset();
 }
 
-void Server::login_failed(std::string_view state, std::string_view message) {
+void Server::login_failed(std::string_view state, std::string_view message, bool by_learned_secret) {
   if (state_ == ServerState::closed) return;
   // While the primary is looked for, it is tried again and again: the upstream's line in the log is enough.
   const bool is_search = upstream_ && upstream_->changing() && is_sign_of_change(state);
@@ -168,7 +168,7 @@ void Server::login_failed(std::string_view state, std::string_view message) {
                      fmt::format("S-{}: {}/{} login to {}:{} failed: {}", id_, pool_.database_name(), pool_.user_name(),
                                  host_.host, host_.port, printable(message)));
   end_login();
-  pool_.server_login_failed(*this, {state, std::string(message), "", ""});
+  pool_.server_login_failed(*this, {state, std::string(message), "", ""}, by_learned_secret);
 }
 
 void Server::login_refused(std::string_view why) {

@@ -165,7 +165,8 @@ class Server final : public ByteStream::Events {
 
   void set_state(ServerState state);
   void logged_in();
-  void login_failed(std::string_view state, std::string_view message);
+  /// `by_learned_secret`: as Pool::server_login_failed().
+  void login_failed(std::string_view state, std::string_view message, bool by_learned_secret = false);
   void login_refused(std::string_view why);
   void end_login();
   void report_loss(std::string_view state, std::string_view why);

@@ -46,6 +46,12 @@ void ServerLogin::fail(std::string_view reason) {
   server_.login_failed(sqlstate::kConnectionFailure, reason);
 }
 
+void ServerLogin::fail_for_secret(std::string_view reason) {
+  if (done_) return;
+  done_ = true;
+  server_.login_failed(sqlstate::kConnectionFailure, reason, is_by_learned_secret());
+}
+
 void ServerLogin::connected() {
   go_on(encryption_.connected(*server_.stream_));
 }
@@ -171,7 +177,14 @@ void ServerLogin::error(std::string_view body) {
   const auto fields = protocol::decode_error_fields(body);
   const bool readable = fields && !fields->message.empty();
   server_.login_failed(readable && fields->sqlstate.size() == 5 ? fields->sqlstate : sqlstate::kConnectionFailure,
-                       readable ? fields->message : "server sent an error without a message");
+                       readable ? fields->message : "server sent an error without a message",
+                       readable && fields->sqlstate == sqlstate::kInvalidPassword && is_by_learned_secret());
+}
+
+bool ServerLogin::is_by_learned_secret() const {
+  const auto known = secret();
+  const auto& learned = server_.pool_.learned_secret().secret();
+  return known && learned && known->text == learned->text;
 }
 
 std::optional<protocol::StoredSecret> ServerLogin::secret() const {
@@ -179,7 +192,7 @@ std::optional<protocol::StoredSecret> ServerLogin::secret() const {
   if (!database.password.empty()) return protocol::parse_secret(database.password);
   const auto& secrets = worker_.settings().secrets;
   const auto at = secrets.find(server_.pool_.user_name());
-  const auto& learned = server_.pool_.learned_secret();
+  const auto& learned = server_.pool_.learned_secret().secret();
   if (at == secrets.end()) return learned;
   // A password that the client has proved to PAM or LDAP is of more use than what is none.
   const bool is_password = at->second.kind != protocol::SecretKind::scram_sha_256 && !at->second.text.empty();
@@ -238,7 +251,7 @@ void ServerLogin::authentication_ok() {
 void ServerLogin::answer_cleartext() {
   const auto known = secret();
   if (!known || known->kind != protocol::SecretKind::plain) {
-    return fail(
+    return fail_for_secret(
         fmt::format("server asks for a password, and none is known for user \"{}\"", server_.pool_.user_name()));
   }
   password_sent_ = true;
@@ -254,7 +267,7 @@ void ServerLogin::answer_md5(std::string_view salt) {
   const auto response =
       known ? protocol::md5_challenge_response(*known, server_.pool_.user_name(), bytes) : std::nullopt;
   if (!response) {
-    return fail(
+    return fail_for_secret(
         fmt::format("server asks for an md5 password, and none is known for user \"{}\"", server_.pool_.user_name()));
   }
   password_sent_ = true;
@@ -315,15 +328,15 @@ void ServerLogin::continue_scram(std::string_view challenge_text) {
   if (!challenge) return fail(scram_->failure());
   const auto known = secret();
   if (known && known->kind == protocol::SecretKind::plain) return derive(known->text, *challenge);
-  const auto& learned = server_.pool_.learned_keys();
+  const auto& learned = server_.pool_.learned_secret().keys();
   if (learned && learned->salt == challenge->salt && learned->iterations == challenge->iterations)
     return prove(learned->keys);
   if (const auto passed = server_.pool_.user_share().passed_keys()) {
     if (passed->salt == challenge->salt && passed->iterations == challenge->iterations) return prove(passed->keys);
-    return fail(
+    return fail_for_secret(
         fmt::format("the SCRAM secret of user \"{}\" is not the one that the server has", server_.pool_.user_name()));
   }
-  fail(fmt::format(
+  fail_for_secret(fmt::format(
       "server asks for SCRAM, and neither a password nor the keys of a client's login are known for user \"{}\"",
       server_.pool_.user_name()));
 }

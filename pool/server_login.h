@@ -58,6 +58,9 @@ class ServerLogin {
   void role_known(ServerRole role);
   void error(std::string_view body);
   void fail(std::string_view reason);
+  /// There is no secret, or none that fits what the server asks for.
+  void fail_for_secret(std::string_view reason);
+  bool is_by_learned_secret() const;
   void write(const std::string& message);
 
   Server& server_;

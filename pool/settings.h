@@ -192,6 +192,8 @@ struct Settings {
   std::map<std::string, protocol::StoredSecret> secrets;
   /// The contents of auth_hba_file, with those of auth_ident_file that they use. Null: there is no such file.
   std::shared_ptr<const HbaRules> hba_rules;
+  /// What else than these two files the rules depend on: the files and folders that they include.
+  std::vector<std::string> included_files;
   /// What auth_ldap_options comes to. Null: there are none.
   std::shared_ptr<const LdapSettings> ldap;
   /// What the TLS settings come to, their files read. Null: no TLS on that side.

@@ -150,6 +150,15 @@ Pool& Worker::add_requester_pool(const std::string& key, const DatabaseSettings&
   return *pools_.emplace(key, std::move(pool)).first->second;
 }
 
+bool Worker::find_secret(const AuthSource& source, const std::string& user, AuthReply& known, AuthCache::Waiter later) {
+  const AuthCache::Terms terms = {settings_->auth_query_cache_ttl_us, settings_->auth_query_stale_max_us};
+  const AuthCache::Lookup lookup =
+      shared_.auth_cache.look_up({source.id, user}, terms, now_us(), known, std::move(later));
+  if (lookup == AuthCache::Lookup::ask) ask_for_secret(source, user);
+  return lookup == AuthCache::Lookup::known;
+}
+
+/// On the worker that has the connection to that source. REQUIRES: a flight in the cache, which ends by this.
 void Worker::ask_for_secret(const AuthSource& source, const std::string& user) {
   const int home = home_of(source.database, source.entry.user);
   if (home == index_) return auth_connections_->ask(source, user);

@@ -113,9 +113,9 @@ class Worker {
                            PoolRequester& requester);
   /// REQUIRES: it has no servers.
   void remove_requester_pool(const std::string& key) { pools_.erase(key); }
-  /// Has a user's secret asked for, on the worker that has the connection to that source. REQUIRES: a flight in the
-  /// cache, which ends by this.
-  void ask_for_secret(const AuthSource& source, const std::string& user);
+  /// What is known about a user goes to `known`, and true is returned; else it is asked for, and `later` called once,
+  /// on any worker's thread.
+  bool find_secret(const AuthSource& source, const std::string& user, AuthReply& known, AuthCache::Waiter later);
   /// The entry for a database name: its own, or "*"; nullptr if there is neither.
   const DatabaseSettings* database_entry(std::string_view name) const;
   const UserSettings* user_entry(std::string_view name) const;
@@ -158,6 +158,7 @@ class Worker {
   }
 
  private:
+  void ask_for_secret(const AuthSource& source, const std::string& user);
   struct PendingOperation {
     OperationRequest request;
     int64_t deadline_us;  // TimerWheel::kNever: none

@@ -258,9 +258,10 @@ std::string without_password(std::string message, const HbaLine& line) {
 }  // namespace
 
 std::shared_ptr<const pool::HbaRules> read_hba_file(const std::string& path, std::string_view content,
-                                                    const pool::IdentMaps& maps, ProblemList& errors) {
+                                                    const pool::IdentMaps& maps, ProblemList& errors,
+                                                    std::vector<std::string>& included) {
   std::vector<pool::HbaRule> rules;
-  const std::vector<HbaLine> lines = read_hba_lines(path, content, errors);
+  const std::vector<HbaLine> lines = read_hba_lines(path, content, errors, included);
   for (const HbaLine& line : lines) {
     try {
       rules.push_back(RuleReader(line, maps).read());

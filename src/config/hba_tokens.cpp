@@ -70,7 +70,7 @@ class Cutter {
 
 class Reader {
  public:
-  explicit Reader(ProblemList& errors) : errors_(errors) {}
+  Reader(ProblemList& errors, std::vector<std::string>& included) : errors_(errors), included_(included) {}
 
   void read(const std::string& path, std::string_view content, int depth) {
     int number = 0;
@@ -157,6 +157,7 @@ class Reader {
 
   /// The content of a file that is named at `line`, or nothing and an error (none, when it may be missing).
   std::optional<std::string> open(const std::string& path, int depth, const HbaLine& line, bool may_be_missing) {
+    included_.push_back(path);
     std::error_code error;
     if (may_be_missing && !std::filesystem::exists(path, error) && !error) return std::nullopt;
     if (depth + 1 > kHbaIncludeDepthMax) {
@@ -197,6 +198,7 @@ class Reader {
 
   /// Its files NAME.conf, by name.
   void include_folder(const std::string& path, const HbaLine& line, int depth) {
+    included_.push_back(path + "/.");
     std::vector<std::string> paths;
     std::error_code error;
     for (auto entry = std::filesystem::directory_iterator(path, error);
@@ -212,6 +214,7 @@ class Reader {
   }
 
   ProblemList& errors_;
+  std::vector<std::string>& included_;
   std::vector<HbaLine> lines_;
   size_t files_ = 0, tokens_ = 0;
   bool too_much_ = false;
@@ -227,8 +230,9 @@ std::vector<std::string> cut_words(std::string_view text, std::string& error) {
   return words;
 }
 
-std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors) {
-  Reader reader(errors);
+std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors,
+                                    std::vector<std::string>& included) {
+  Reader reader(errors, included);
   reader.read(path, content, 0);
   return reader.take();
 }

@@ -32,8 +32,10 @@ constexpr size_t kHbaLinesMax = 100'000;
 constexpr size_t kHbaTokensMax = 1'000'000;
 
 /// The lines of a file, whose content is given, and of those that it includes in their places; @names are replaced by
-/// what stands in these files. What is wrong becomes an error with its line. Blocks on the included files.
-std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors);
+/// what stands in these files. What is wrong becomes an error with its line. Whatever else than `path` the result
+/// depends on is added to `included`, there or not: files, and folders as NAME/. . Blocks on the included files.
+std::vector<HbaLine> read_hba_lines(const std::string& path, std::string_view content, ProblemList& errors,
+                                    std::vector<std::string>& included);
 
 /// The words of one text, with blanks or commas between them; there are no comments, nothing is included. Stops at what
 /// is wrong, with an error.

@@ -37,9 +37,10 @@ std::string add_line(const HbaLine& line, std::map<std::string, pool::IdentMap>&
 
 }  // namespace
 
-pool::IdentMaps read_ident_file(const std::string& path, std::string_view content, ProblemList& errors) {
+pool::IdentMaps read_ident_file(const std::string& path, std::string_view content, ProblemList& errors,
+                                std::vector<std::string>& included) {
   std::map<std::string, pool::IdentMap> maps;
-  for (const HbaLine& line : read_hba_lines(path, content, errors)) {
+  for (const HbaLine& line : read_hba_lines(path, content, errors, included)) {
     if (std::string error = add_line(line, maps); !error.empty()) {
       errors.add({line.file, line.line, {}, std::move(error)});
     }

@@ -2,6 +2,8 @@
 
 #include <libpq-fe.h>
 
+#include "src/shared_library.h"
+
 namespace bezel::config {
 
 /// libpq's reader of connection strings. The library is loaded when it is needed and let go afterwards: it brings along
@@ -9,12 +11,9 @@ namespace bezel::config {
 class Libpq {
  public:
   Libpq();
-  ~Libpq();
-  Libpq(const Libpq&) = delete;
-  Libpq& operator=(const Libpq&) = delete;
 
   /// False if libpq.so.5 cannot be loaded; then nothing below may be called.
-  bool loaded() const { return library_ != nullptr; }
+  bool loaded() const { return is_loaded_; }
 
   // As the functions of the same names in libpq.
   decltype(&PQconninfoParse) conninfo_parse = nullptr;
@@ -22,7 +21,8 @@ class Libpq {
   decltype(&PQfreemem) freemem = nullptr;
 
  private:
-  void* library_ = nullptr;
+  SharedLibrary library_;
+  bool is_loaded_ = false;
 };
 
 }  // namespace bezel::config

@@ -47,12 +47,13 @@ void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFa
   if (const auto content = content_of("auth_file", settings.auth_file, failed)) {
     read_auth_file(settings, *content, faults);
   }
+  settings.included_files.clear();
   pool::IdentMaps maps;
   if (const auto content = content_of("auth_ident_file", settings.auth_ident_file, failed)) {
-    maps = read_ident_file(settings.auth_ident_file, *content, faults);
+    maps = read_ident_file(settings.auth_ident_file, *content, faults, settings.included_files);
   }
   if (const auto content = content_of("auth_hba_file", settings.auth_hba_file, failed)) {
-    settings.hba_rules = read_hba_file(settings.auth_hba_file, *content, maps, faults);
+    settings.hba_rules = read_hba_file(settings.auth_hba_file, *content, maps, faults, settings.included_files);
   }
 }
 
@@ -67,16 +68,13 @@ std::vector<Problem> read_named_files(pool::Settings& settings) {
 }
 
 std::vector<std::string> named_files(const pool::Settings& settings) {
-  return {settings.auth_file,
-          settings.client_tls_ca_file,
-          settings.client_tls_crl_file,
-          settings.client_tls_cert_file,
-          settings.client_tls_key_file,
-          settings.client_tls_dheparams,
-          settings.server_tls_ca_file,
-          settings.server_tls_crl_file,
-          settings.server_tls_cert_file,
-          settings.server_tls_key_file};
+  std::vector<std::string> files = {
+      settings.auth_file,           settings.auth_hba_file,        settings.auth_ident_file,
+      settings.client_tls_ca_file,  settings.client_tls_crl_file,  settings.client_tls_cert_file,
+      settings.client_tls_key_file, settings.client_tls_dheparams, settings.server_tls_ca_file,
+      settings.server_tls_crl_file, settings.server_tls_cert_file, settings.server_tls_key_file};
+  files.insert(files.end(), settings.included_files.begin(), settings.included_files.end());
+  return files;
 }
 
 }  // namespace bezel::config

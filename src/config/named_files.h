@@ -17,10 +17,12 @@ using FileFailed = std::function<void(const std::string& key, std::string messag
 /// `faults`.
 void read_user_files(pool::Settings& settings, ProblemList& faults, const FileFailed& failed);
 
-/// Reads all of them anew: users, rules, certificates, keys. With any problem `settings` must not be used.
+/// Reads all of them anew: users, rules, certificates, keys. With any problem `settings` must not be used but for
+/// named_files().
 std::vector<Problem> read_named_files(pool::Settings& settings);
 
-/// Their names.
+/// Their names, with those that were included when they were read, and folders as NAME/. . Some may be empty, or
+/// missing.
 std::vector<std::string> named_files(const pool::Settings& settings);
 
 }  // namespace bezel::config

@@ -127,11 +127,12 @@ std::vector<Setting> make_table() {
        "reload."},
       {"auth_hba_file", login, at_reload, FileKind{&Settings::auth_hba_file},
        "The rules for `auth_type: hba`, in the format of PostgreSQL's `pg_hba.conf`: "
-       "[authentication.md](authentication.md#host-based-authentication) says what is supported. It is read again at "
-       "each reload, and a line that cannot be read fails the reload."},
+       "[authentication.md](authentication.md#host-based-authentication) says what is supported. It is read again "
+       "when it or a file that it includes changes, and at each reload; a line that cannot be read fails the reload."},
       {"auth_ident_file", login, at_reload, FileKind{&Settings::auth_ident_file},
        "The maps from names in certificates and of system users to users, in the format of PostgreSQL's "
-       "`pg_ident.conf`, which rules of `auth_hba_file` use by `map=`. It is read again at each reload."},
+       "`pg_ident.conf`, which rules of `auth_hba_file` use by `map=`. It is read again when it "
+       "or a file that it includes changes, and at each reload."},
       {"auth_ldap_options", login, at_reload,
        TextKind{&Settings::auth_ldap_options, "options of LDAP", nullptr, false, ldap_options_without_password},
        "Where and how `auth_type: ldap` has passwords checked, as `name=value` with blanks between them: "

@@ -1,6 +1,5 @@
 #include "src/login/libldap.h"
 
-#include <mutex>
 #include <optional>
 
 #include "src/shared_library.h"
@@ -32,12 +31,7 @@ std::optional<Libldap> load_all() {
 }  // namespace
 
 const Libldap* Libldap::load() {
-  static std::mutex mutex;
-  static std::optional<Libldap> loaded;
-  const std::lock_guard lock(mutex);
-  // It is tried again when it has failed: whoever is told of it may install the library meanwhile.
-  if (!loaded) loaded = load_all();
-  return loaded ? &*loaded : nullptr;
+  return load_once(load_all);
 }
 
 }  // namespace bezel::login

@@ -1,6 +1,5 @@
 #include "src/login/libpam.h"
 
-#include <mutex>
 #include <optional>
 
 #include "src/shared_library.h"
@@ -21,12 +20,7 @@ std::optional<Libpam> load_all() {
 }  // namespace
 
 const Libpam* Libpam::load() {
-  static std::mutex mutex;
-  static std::optional<Libpam> loaded;
-  const std::lock_guard lock(mutex);
-  // It is tried again when it has failed: whoever is told of it may install the library meanwhile.
-  if (!loaded) loaded = load_all();
-  return loaded ? &*loaded : nullptr;
+  return load_once(load_all);
 }
 
 }  // namespace bezel::login

@@ -140,6 +140,10 @@ bool Connection::peer_owes_acknowledgements() const {
   return info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= kOwesForMs;
 }
 
+void Connection::wipe_received() {
+  loop_.arena_.wipe_at_reset();
+}
+
 void Connection::drop_unsent() {
   forget_slices();
   unsent_.clear();

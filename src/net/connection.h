@@ -67,6 +67,7 @@ class Connection final : public pool::ByteStream {
   size_t unsent_bytes() const override { return unsent_.size() + queued_bytes_; }
   uint64_t taken_bytes() const override { return taken_bytes_; }
   bool peer_owes_acknowledgements() const override;
+  void wipe_received() override;
   void drop_unsent() override;
   void pause_reading() override { paused_ = true; }
   void resume_reading() override;

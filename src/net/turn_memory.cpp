@@ -1,8 +1,16 @@
 #include "src/net/turn_memory.h"
 
+#include <openssl/crypto.h>
+
 #include <cstring>
+#include <utility>
 
 namespace bezel::net {
+
+void ReceiveArena::reset() {
+  if (std::exchange(holds_secret_, false)) OPENSSL_cleanse(memory_.get(), used_);
+  used_ = 0;
+}
 
 char* CopyArena::allocate(size_t size) {
   if (size > kLargeBytes) {

@@ -25,12 +25,15 @@ class ReceiveArena {
   size_t room() const { return kBytes - used_; }
   bool is_full() const { return room() < kReceiveBytesMin; }
   void advance(size_t bytes) { used_ += bytes; }
-  void reset() { used_ = 0; }
+  void reset();
+  /// At the next reset() what has been received is overwritten.
+  void wipe_at_reset() { holds_secret_ = true; }
   char* discard_area() { return memory_.get() + kBytes; }
 
  private:
   std::unique_ptr<char[]> memory_;
   size_t used_ = 0;
+  bool holds_secret_ = false;
 };
 
 /// Copies that live until the end of the turn.

@@ -292,9 +292,13 @@ void Daemon::reread_files() {
   auto settings = std::make_shared<pool::Settings>(*fleet_->settings());
   const std::vector<config::Problem> problems = config::read_named_files(*settings);
   for (const config::Problem& problem : problems) log_.write(LogLevel::error, problem.text());
-  if (!problems.empty()) return log_.write(LogLevel::error, "changed files are not used");
+  if (!problems.empty()) {
+    // Of what these include, too: that may be what has to be mended.
+    file_watch_->watch(config::named_files(*settings));
+    return log_.write(LogLevel::error, "changed files are not used");
+  }
   install(std::move(settings));
-  log_.write(LogLevel::info, "files have changed, and were read again: users, certificates");
+  log_.write(LogLevel::info, "files have changed, and were read again: users, rules, certificates");
 }
 
 void Daemon::answer(int worker, std::function<void(std::string)> done, std::string error) {

@@ -24,50 +24,77 @@ FileWatch::Signature FileWatch::signature_of(const std::string& file) {
           static_cast<uint64_t>(found.st_ctim.tv_nsec)};
 }
 
+std::string FileWatch::folder_of(const std::string& file) {
+  const size_t slash = file.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : file.substr(0, slash);
+}
+
 void FileWatch::watch(const std::vector<std::string>& files) {
-  std::set<std::string> wanted;
-  files_.clear();
+  std::set<std::string> folders;
+  Signatures signatures;
   for (const std::string& file : files) {
     if (file.empty()) continue;
-    files_[file] = signature_of(file);
-    const size_t slash = file.rfind('/');
-    wanted.insert(slash == std::string::npos ? "." : slash == 0 ? "/" : file.substr(0, slash));
+    const auto known = files_.find(file);
+    signatures[file] = known != files_.end() ? known->second : signature_of(file);
+    folders.insert(folder_of(file));
   }
-  for (const std::string& name : wanted) {
-    if (folders_.count(name) > 0) continue;
-    auto* const folder = new Folder;
-    uv_fs_event_init(loop_, &folder->event);
-    folder->event.data = this;
-    folders_[name] = folder;
-    // A failure leaves the folder unwatched: a reload still reads the files.
-    uv_fs_event_start(
-        &folder->event,
-        [](uv_fs_event_t* event, const char*, int, int) {
-          auto& self = *static_cast<FileWatch*>(event->data);
-          // Several files change one after the other: only when all is quiet they belong together.
-          uv_timer_start(
-              &self.timer_, [](uv_timer_t* timer) { static_cast<FileWatch*>(timer->data)->look(); }, kSettleMs, 0);
-        },
-        name.c_str(), 0);
+  files_ = std::move(signatures);
+  for (auto at = folders_.begin(); at != folders_.end();) {
+    if (folders.count(at->first) > 0) {
+      ++at;
+    } else {
+      close(at->second);
+      at = folders_.erase(at);
+    }
   }
+  for (const std::string& name : folders) {
+    if (folders_.count(name) == 0) watch_folder(name);
+  }
+}
+
+void FileWatch::watch_folder(const std::string& name) {
+  auto* const folder = new Folder;
+  uv_fs_event_init(loop_, &folder->event);
+  folder->event.data = this;
+  const int error = uv_fs_event_start(
+      &folder->event,
+      [](uv_fs_event_t* event, const char*, int, int) {
+        auto& self = *static_cast<FileWatch*>(event->data);
+        // Other files of the folder, a log for instance, may change all the time: that must not put it off.
+        if (uv_is_active(reinterpret_cast<uv_handle_t*>(&self.timer_)) == 0) self.look_soon();
+      },
+      name.c_str(), 0);
+  // A reload still reads the files, and tries again.
+  if (error != 0) return close(folder);
+  folders_[name] = folder;
+}
+
+void FileWatch::close(Folder* folder) {
+  folder->event.data = folder;
+  uv_close(reinterpret_cast<uv_handle_t*>(&folder->event),
+           [](uv_handle_t* handle) { delete static_cast<Folder*>(handle->data); });
+}
+
+void FileWatch::look_soon() {
+  uv_timer_start(
+      &timer_, [](uv_timer_t* timer) { static_cast<FileWatch*>(timer->data)->look(); }, kSettleMs, 0);
 }
 
 void FileWatch::look() {
-  bool changed = false;
-  for (auto& [file, signature] : files_) {
-    Signature now = signature_of(file);
-    changed = changed || now != signature;
-    signature = std::move(now);
+  Signatures now;
+  for (const auto& [file, signature] : files_) now[file] = signature_of(file);
+  if (now == files_) return;
+  // Several files change one after the other: only when all have been quiet for a while they belong together.
+  if (now != last_seen_) {
+    last_seen_ = std::move(now);
+    return look_soon();
   }
-  if (changed) on_change_();
+  files_ = std::move(now);
+  on_change_();
 }
 
 void FileWatch::stop() {
-  for (const auto& [name, folder] : folders_) {
-    folder->event.data = folder;
-    uv_close(reinterpret_cast<uv_handle_t*>(&folder->event),
-             [](uv_handle_t* handle) { delete static_cast<Folder*>(handle->data); });
-  }
+  for (const auto& [name, folder] : folders_) close(folder);
   folders_.clear();
   uv_close(reinterpret_cast<uv_handle_t*>(&timer_), nullptr);
 }

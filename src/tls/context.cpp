@@ -102,6 +102,8 @@ bool Context::set_up() {
   // Compression leaks secrets (CRIME), renegotiation costs the server more than the client.
   SSL_CTX_set_options(context_, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                     SSL_OP_IGNORE_UNEXPECTED_EOF);
+  // Clients send passwords, which must not stay in OpenSSL's buffers.
+  if (options_.role == Role::server) SSL_CTX_set_options(context_, SSL_OP_CLEANSE_PLAINTEXT);
   SSL_CTX_set_default_passwd_cb(context_, no_passphrase);
   for (const auto step : {&Context::set_protocols, &Context::set_ciphers, &Context::set_groups, &Context::load_identity,
                           &Context::load_authorities}) {

@@ -30,10 +30,7 @@ std::optional<Libcurl> load_all() {
 }  // namespace
 
 const Libcurl* Libcurl::load() {
-  // It is tried again when it has failed: whoever is told of it may install the library meanwhile.
-  static std::optional<Libcurl> loaded;
-  if (!loaded) loaded = load_all();
-  return loaded ? &*loaded : nullptr;
+  return load_once(load_all);
 }
 
 }  // namespace bezel::upstream

@@ -8,7 +8,7 @@ namespace bezel::upstream {
 /// RTMP, megabytes of memory that a pooler which follows neither Patroni nor Kubernetes must not carry. Once loaded it
 /// stays: a thread of its resolver may still run when the last request has gone.
 struct Libcurl {
-  /// Null if libcurl.so.4 cannot be loaded. Call it from one thread only.
+  /// Null if libcurl.so.4 cannot be loaded. Any thread.
   static const Libcurl* load();
 
   // As the functions of the same names in libcurl, without "curl_".

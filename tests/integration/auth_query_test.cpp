@@ -114,6 +114,7 @@ int calls() {
   return std::stoi(last);
 }
 
+constexpr const char* kOperators = "\"SELECT * FROM pooler.user_lookup($1)\"";
 constexpr const char* kCounted = "\"SELECT * FROM pooler.counted($1)\"";
 
 }  // namespace
@@ -170,9 +171,84 @@ TEST_CASE("auth_query: refusals are the same, byte for byte, and nobody is auth_
 }
 
 TEST_CASE("auth_query: the operator's function with its row of NULLs") {
-  BezelProcess bezel(asking({{"auth_query", "\"SELECT * FROM pooler.user_lookup($1)\""}}));
+  BezelProcess bezel(asking({{"auth_query", kOperators}}));
   CHECK(logs_in(bezel, "salted", "salted-secret"));
   CHECK(refusal(bezel, "nobody", "x") == refusal(bezel, "salted", "x"));
+}
+
+TEST_CASE("auth_query: an expired role is refused although the operator's function finds it (CVE-2025-2291)") {
+  PgConnection superuser = server().superuser();
+  CHECK(superuser.value("SELECT phash IS NOT NULL FROM pooler.user_lookup('expired')") == "t");
+  superuser.run("REVOKE SELECT ON pg_authid FROM asker");  // as the operator's user
+  server().create_user("early", "early-secret", "md5");
+  superuser.run("ALTER ROLE early VALID UNTIL '-infinity'");
+  server().create_user("ending", "ending-secret", "scram-sha-256");
+  superuser.run("ALTER ROLE ending VALID UNTIL '9999-12-31'");
+  // Only Bezel is in their way.
+  server().set_hba("host all expired,early 127.0.0.0/8 trust\n" + std::string(kBothHba));
+  for (const char* auth_type : {"md5", "scram-sha-256", "plain"}) {
+    INFO(std::string(auth_type));
+    BezelProcess bezel(asking({{"auth_query", kOperators}, {"auth_type", auth_type}, {"auth_failure_limit", "0"}}));
+    for (const char* user : {"expired", "group", "nobody"}) {
+      INFO(std::string(user));
+      const std::string password = std::string(user) + "-secret";
+      CHECK(refusal(bezel, user, password) == refusal(bezel, "salted", "wrong"));
+      CHECK_FALSE(logs_in(bezel, user, password));
+    }
+    CHECK(has(error_of(bezel, "early", "early-secret"), "password authentication failed"));
+    // A password in clear text is no key to SCRAM at the server.
+    if (auth_type != std::string("plain")) {
+      for (const char* user : {"ending", "lasting", "salted"})
+        CHECK(logs_in(bezel, user, user + std::string("-secret")));
+    }
+    CHECK_FALSE(has(bezel.log(), "pg_roles cannot be read"));
+  }
+  superuser.run("GRANT SELECT ON pg_authid TO asker");
+  server().set_hba("");
+}
+
+TEST_CASE("auth_query: a password that expires while the answer is kept") {
+  server().set_hba("host all fading 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256");
+  server().create_user("fading", "fading-secret", "scram-sha-256");
+  PgConnection superuser = server().superuser();
+  BezelProcess bezel(asking({{"auth_query", kOperators}, {"auth_query_cache_ttl", "1h"}}));
+  superuser.run("DO $$ BEGIN EXECUTE format('ALTER ROLE fading VALID UNTIL %L', now() + interval '3 s'); END $$");
+  CHECK(logs_in(bezel, "fading", "fading-secret"));
+  wait_until("the password has expired", [&] { return !logs_in(bezel, "fading", "fading-secret"); });
+  CHECK(superuser.value("SELECT valuntil < now() FROM pg_shadow WHERE usename = 'fading'") == "t");
+  // It is not kept for long that somebody has expired.
+  superuser.run("ALTER ROLE fading VALID UNTIL 'infinity'");
+  wait_until("it is valid again", [&] { return logs_in(bezel, "fading", "fading-secret"); });
+  server().set_hba("");
+}
+
+TEST_CASE("auth_query: a role that may not log in is refused whatever the query finds") {
+  BezelProcess bezel(asking({{"auth_query", kCounted}}));
+  CHECK(server().superuser().value("SELECT phash IS NOT NULL FROM pooler.counted('group')") == "t");
+  CHECK(refusal(bezel, "group", "group-secret") == refusal(bezel, "salted", "wrong"));
+  CHECK(has(bezel.log(), "for user \"group\": the role may not log in"));
+  CHECK(logs_in(bezel, "salted", "salted-secret"));
+}
+
+TEST_CASE("auth_query: where pg_roles may not be read, the query alone says who may log in") {
+  PgConnection superuser = server().superuser();
+  superuser.run("REVOKE SELECT ON pg_roles FROM PUBLIC");
+  {
+    BezelProcess bezel(asking({{"auth_query", kOperators}}));
+    CHECK(logs_in(bezel, "salted", "salted-secret"));
+    CHECK(has(bezel.log(), "pg_roles cannot be read: permission denied for view pg_roles"));
+  }
+  superuser.run("GRANT SELECT ON pg_roles TO PUBLIC");
+}
+
+TEST_CASE("auth_query: users that are no roles") {
+  // They come to the server as another user.
+  Configuration configuration = asking({{"auth_query", "\"SELECT $1::text, 'their-secret'::text WHERE $1 = 'them'\""}});
+  configuration.databases["app"] = database_at(server(), "user=app password=app-secret");
+  BezelProcess bezel(configuration);
+  PgConnection client(bezel.conninfo("", "them", "their-secret"));
+  REQUIRE(client.connected());
+  CHECK(client.value("SELECT current_user") == "app");
 }
 
 TEST_CASE("auth_query: VALID UNTIL holds, by the default query and by the documentation's function (CVE-2025-2291)") {
@@ -183,7 +259,7 @@ TEST_CASE("auth_query: VALID UNTIL holds, by the default query and by the docume
       "  FROM pg_authid WHERE rolname = i_username AND rolcanlogin $$");
   // Only Bezel is in the way of who has expired.
   server().set_hba("host all expired 127.0.0.0/8 trust\nhost all all 127.0.0.0/8 scram-sha-256");
-  for (const char* query : {"", "\"SELECT * FROM pooler.documented($1)\""}) {
+  for (const char* query : {"", "\"SELECT * FROM pooler.documented($1)\"", kOperators}) {
     INFO(std::string(query));
     Configuration configuration = asking({{"auth_type", "scram-sha-256"}});
     if (*query != '\0') configuration.settings["auth_query"] = query;
@@ -315,6 +391,75 @@ TEST_CASE("auth_query: a changed password works at once") {
   server().set_hba("");
 }
 
+TEST_CASE("auth_query: a secret that servers do not take any more is asked for again, and they are tried again") {
+  server().set_hba(kBothHba);
+  const auto change = [](const std::string& user, const std::string& password, const std::string& kind) {
+    server().observer().run("SET password_encryption = '" + kind + "'; ALTER ROLE " + user + " PASSWORD '" + password +
+                            "'; RESET ALL");
+    // A kept answer is not doubted in its first second.
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  };
+  const auto end_servers = [](const std::string& user) {
+    server().superuser().run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '" + user +
+                             "'");
+  };
+  // Nobody logs in after the change: whoever is here already gets a server by the new secret.
+  BezelProcess bezel(asking({{"auth_query_cache_ttl", "1h"},
+                             {"server_login_retry", "1h"},
+                             {"default_pool_size", "1"},
+                             {"query_wait_timeout", "15s"}}));
+
+  SUBCASE("an md5 hash") {
+    PgConnection client(bezel.conninfo("", "hashed", "hashed-secret"));
+    CHECK(client.value("SELECT 1") == "1");
+    change("hashed", "another", "md5");
+    end_servers("hashed");
+    CHECK(client.value("SELECT current_user") == "hashed");
+    CHECK(has(bezel.log(), "failed: password authentication failed for user \"hashed\""));
+    CHECK(logs_in(bezel, "hashed", "another"));
+    change("hashed", "hashed-secret", "md5");
+  }
+  SUBCASE("nobody's any more: one refusal, and no waiting") {
+    server().create_user("leaving", "leaving-secret", "md5");
+    server().set_hba("host all leaving 127.0.0.0/8 md5\n" + std::string(kBothHba));
+    PgConnection client(bezel.conninfo("", "leaving", "leaving-secret"));
+    CHECK(client.value("SELECT 1") == "1");
+    server().superuser().run("ALTER ROLE leaving RENAME TO gone");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    end_servers("gone");
+    CHECK_FALSE(client.exec("SELECT 1").ok());
+    CHECK(has(client.error(), "password authentication failed for user \"leaving\""));
+  }
+  SUBCASE("keys of SCRAM wait for the next login, which needs no second try") {
+    server().create_user("moving", "one", "scram-sha-256");
+    PgConnection client(bezel.conninfo("", "moving", "one"));
+    CHECK(client.value("SELECT 1") == "1");
+    change("moving", "two", "scram-sha-256");
+    end_servers("moving");
+    std::string waited;
+    std::thread waiting([&] {
+      const PgResult result = client.exec("SELECT current_user");
+      waited = result.ok() ? result.value() : client.error();
+    });
+    wait_until("the server has refused the old keys",
+               [&] { return has(bezel.log(), "neither a password nor the keys of a client's login are known"); });
+    wait_until("the new verifier is known", [&] { return logs_in(bezel, "moving", "two"); });
+    waiting.join();
+    CHECK(waited == "moving");
+  }
+  server().set_hba("");
+}
+
+TEST_CASE("auth_query: who waits for a server that takes no secret is told why") {
+  server().set_hba(kBothHba);
+  BezelProcess bezel(asking({{"auth_type", "plain"}, {"query_wait_timeout", "1s"}}));
+  // A password in clear text is no key to SCRAM at the server.
+  const std::string error = error_of(bezel, "salted", "salted-secret");
+  CHECK(has(error, "query_wait_timeout"));
+  CHECK(has(error, "The last login to the server failed: server asks for SCRAM, and neither a password nor the keys"));
+  server().set_hba("");
+}
+
 TEST_CASE("auth_query: old answers serve while the server is away") {
   PostgresServer own;
   own.superuser().run(kFunctions);
@@ -360,9 +505,13 @@ TEST_CASE("auth_query: a connection that has died silently is replaced within se
   std::atomic<int> asked{0};
   FakeServer fake([&](RawClient& peer) {
     if (!FakeServer::log_in(peer)) return;
+    bool about_role = false;
     while (const auto frame = peer.read_frame()) {
+      if (frame->type == 'P') about_role = has(frame->body, "pg_roles");
       if (frame->type == 'Q') peer.send(frame_bytes('C', std::string("SELECT 1\0", 9)) + frame_bytes('Z', "I"));
-      if (frame->type != 'S' || ++asked == 2) continue;  // the second question is never answered
+      if (frame->type == 'S' && about_role)
+        peer.send(frame_bytes('C', std::string("SELECT 0\0", 9)) + frame_bytes('Z', "I"));
+      if (frame->type != 'S' || about_role || ++asked == 2) continue;  // the second question is never answered
       std::string row = int32_bytes(2).substr(2);
       for (const char* value : {"app", "app-secret"}) row += int32_bytes(static_cast<uint32_t>(strlen(value))) + value;
       const std::string column = std::string("c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0", 20);

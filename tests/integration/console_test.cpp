@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "integration/bezel_process.h"
+#include "integration/loopback.h"
+#include "integration/messages.h"
 #include "integration/postgres_server.h"
+#include "integration/raw_client.h"
 #include "integration/waiting.h"
 
 using namespace bezel::integration;
@@ -191,6 +194,29 @@ TEST_CASE("what SHOW says agrees with what is") {
   const std::string link = bezel.show("CLIENTS", "link", "application_name", "shown");
   CHECK(bezel.show("SERVERS", "remote_pid", "ptr", link) == one.value("SELECT pg_backend_pid()"));
   one.run("COMMIT");
+}
+
+TEST_CASE("SHOW LISTS counts the clients that have not logged in yet, on all workers") {
+  BezelProcess bezel({.settings = {{"workers", "3"}}});
+  const auto logging_in = [&] { return bezel.show("LISTS", "items", "list", "login_clients"); };
+  CHECK(logging_in() == "0");
+  PgConnection in = bezel.connect();
+  std::vector<RawClient> stopped;
+  for (int i = 0; i < 9; i++) {
+    // Before its startup packet, in the middle of it, or before its proof.
+    stopped.emplace_back(own_address(), bezel.port());
+    const std::string packet = startup_packet("app", "app");
+    stopped.back().send(i % 3 == 0 ? "" : i % 3 == 1 ? packet.substr(0, 9) : packet);
+  }
+  wait_until("all have been accepted", [&] { return logging_in() == "9"; });
+  CHECK(bezel.show("LISTS", "items", "list", "used_clients") == "11");
+  CHECK(stopped.back().authenticate("app-secret", "app").back().type == 'Z');
+  CHECK(logging_in() == "8");
+  CHECK(RawClient(own_address(), bezel.port()).log_in("app", "wrong", "app").back().type == 'E');
+  wait_until("a refused one is not counted", [&] { return logging_in() == "8"; });
+  stopped.clear();
+  wait_until("they have gone", [&] { return logging_in() == "0"; });
+  CHECK(in.value("SELECT 1") == "1");
 }
 
 TEST_CASE("SHUTDOWN and its modes") {

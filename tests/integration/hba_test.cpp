@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -15,6 +16,7 @@
 
 #include "integration/bezel_process.h"
 #include "integration/loopback.h"
+#include "integration/mounted_folder.h"
 #include "integration/postgres_server.h"
 #include "integration/raw_client.h"
 #include "integration/temporary_folder.h"
@@ -168,6 +170,92 @@ TEST_CASE("hba: new rules count from the reload on, and wrong ones change nothin
   CHECK(guarded.from(kFar, "app", "") == "in");
   console.run("SET auth_type = 'md5'");
   CHECK(guarded.from(kNear, "app", "app-secret") == "in");
+}
+
+TEST_CASE("hba: rules, maps and what they include count as soon as they have changed, without a signal") {
+  const std::string admin = "host all admin all md5\n";
+  const std::string rules = admin + "include rules.conf\nlocal all all peer map=people\n";
+  const std::string people = "include people.conf\n";
+  const std::string me = "people " + system_user();
+  MountedFolder mounted({{"hba.conf", rules},
+                         {"rules.conf", "host all @users all trust\n"},
+                         {"users", "app\n"},
+                         {"ident.conf", people},
+                         {"people.conf", me + " app\n"}});
+  const TemporaryFolder sockets;
+  BezelProcess bezel({.settings = {{"auth_type", "hba"},
+                                   {"auth_hba_file", mounted.path_of("hba.conf")},
+                                   {"auth_ident_file", mounted.path_of("ident.conf")},
+                                   {"unix_socket_dir", sockets.path()}},
+                      .databases = {{"app", database_at(PostgresServer::shared(), "user=app password=app-secret")}},
+                      .userlist = "\"app\" \"app-secret\"\n\"guest\" \"guest-secret\"\n\"admin\" \"admin-secret\"\n"});
+  const auto near = [&](const std::string& user) { return outcome(connect_from(kNear, bezel), user, ""); };
+  const auto local = [&](const std::string& user) {
+    return outcome(connect_by_socket(sockets.path(), bezel), user, "");
+  };
+  const auto logged = [&](const std::string& text) {
+    wait_until("the log says: " + text, [&] { return bezel.log().find(text) != std::string::npos; });
+  };
+  CHECK(near("app") == "in");
+  CHECK(near("guest") == no_entry(kNear, "guest"));
+  CHECK(local("app") == "in");
+
+  SUBCASE("a list of names, a map, and all by one swap") {
+    mounted.provide({{"hba.conf", rules},
+                     {"rules.conf", "host all @users all trust\n"},
+                     {"users", "guest\n"},
+                     {"ident.conf", people},
+                     {"people.conf", me + " guest\n"}});
+    wait_until("the new list counts", [&] { return near("guest") == "in"; });
+    CHECK(near("app") == no_entry(kNear, "app"));
+    CHECK(local("guest") == "in");
+    CHECK(local("app") == "FATAL 28000 Peer authentication failed for user \"app\"");
+  }
+  SUBCASE("an error keeps all that was there, until the file that has it is mended") {
+    const MountedFolder::Files good = {{"hba.conf", rules},
+                                       {"rules.conf", "include elsewhere.conf\n"},
+                                       {"elsewhere.conf", "host all guest all trust\n"},
+                                       {"ident.conf", people},
+                                       {"people.conf", me + " guest\n"}};
+    MountedFolder::Files bad = good;
+    bad["elsewhere.conf"] = "# new\nhost all guest all rust\n";
+    mounted.provide(bad);
+    logged(mounted.path_of("elsewhere.conf") + ":2: expected trust, reject");
+    logged("changed files are not used");
+    CHECK(near("app") == "in");
+    CHECK(near("guest") == no_entry(kNear, "guest"));
+    CHECK(local("app") == "in");
+    mounted.provide(good);
+    wait_until("the new rules count", [&] { return near("guest") == "in"; });
+    CHECK(local("guest") == "in");
+  }
+}
+
+TEST_CASE("hba: included files are watched wherever they are, those that are new too") {
+  const std::string admin = "host all admin all md5\n";
+  const Guarded guarded(admin + "host all all all reject\n");
+  const TemporaryFolder first, second;
+  first.write("one.conf", "host all app all trust\n");
+  const auto gets_in = [&](const std::string& user) { return guarded.from(kNear, user, "") == "in"; };
+  write_file(guarded.hba, admin + "include " + first.path_of("one.conf") + "\n");
+  wait_until("the included rule counts", [&] { return gets_in("app"); });
+  // One after the other, in folders that nothing else was read from at the start.
+  first.write("one.conf", "host all admin all trust\ninclude_dir " + second.path() + "\n");
+  wait_until("the included file has changed", [&] { return !gets_in("app"); });
+  second.write("two.conf", "host all app all trust\n");
+  wait_until("a file has come into the included folder", [&] { return gets_in("app"); });
+  std::filesystem::remove(second.path_of("two.conf"));
+  wait_until("it has gone", [&] { return !gets_in("app"); });
+  // A file that may be missing, and what an error has not let count yet.
+  first.write("one.conf", "include_if_exists " + second.path_of("maybe") + "\nhost all @" + second.path_of("list") +
+                              " all trust\n");
+  wait_until("the error is logged",
+             [&] { return guarded.bezel->log().find("changed files are not used") != std::string::npos; });
+  CHECK_FALSE(gets_in("app"));
+  second.write("list", "app");
+  wait_until("the list is there", [&] { return gets_in("app"); });
+  second.write("maybe", "host all app all reject\n");
+  wait_until("the file that may be missing is there", [&] { return !gets_in("app"); });
 }
 
 TEST_CASE("peer: the system user of a Unix socket's client") {

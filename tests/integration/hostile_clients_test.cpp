@@ -11,6 +11,7 @@
 #include "integration/messages.h"
 #include "integration/postgres_server.h"
 #include "integration/raw_client.h"
+#include "integration/victim.h"
 #include "integration/waiting.h"
 #include "protocol/messages.h"
 
@@ -18,29 +19,17 @@ using namespace bezel::integration;
 
 namespace {
 
-/// One pooler for the tests of this file: whatever they do, it has to be the same process at the end of each.
-class Victim {
- public:
-  Victim() : bezel_(process()) {}
-  ~Victim() {
-    CHECK(bezel_.process().running());
-    CHECK(bezel_.connect().value("SELECT 'alive'") == "alive");
-  }
-  BezelProcess* operator->() { return &bezel_; }
-  RawClient client() const { return RawClient(own_address(), bezel_.port()); }
-  RawClient logged_in() const {
-    RawClient raw = client();
-    REQUIRE(raw.log_in("app", "app-secret", "app").back().type == 'Z');
-    return raw;
-  }
+/// The pooler of all these tests.
+BezelProcess& victim() {
+  static BezelProcess bezel({.settings = {{"log_level", "info"}, {"max_client_conn", "2000"}}});
+  return bezel;
+}
 
- private:
-  static BezelProcess& process() {
-    static BezelProcess bezel({.settings = {{"log_level", "info"}, {"max_client_conn", "2000"}}});
-    return bezel;
-  }
-  BezelProcess& bezel_;
-};
+RawClient logged_in(const Victim& bezel) {
+  RawClient raw = bezel.client();
+  REQUIRE(raw.log_in("app", "app-secret", "app").back().type == 'Z');
+  return raw;
+}
 
 /// The answer to bytes that end a connection: SQLSTATE and message of the last frame, or "closed".
 std::string end_after(RawClient client, const std::string& bytes) {
@@ -60,7 +49,7 @@ const std::string kVersion3 = int32_bytes(3 << 16);
 }  // namespace
 
 TEST_CASE("startup packets whose length is a lie (PgCat's startup length)") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const uint32_t length : {0u, 3u, 4u, 7u, 0xffffffffu, 0x7fffffffu, 0x80000000u, 10005u, 1000000u}) {
     CAPTURE(length);
     CHECK(end_after(bezel.client(), with_length(length, kVersion3)) == "08P01 invalid length of startup packet");
@@ -73,7 +62,7 @@ TEST_CASE("startup packets whose length is a lie (PgCat's startup length)") {
 }
 
 TEST_CASE("the longest startup packet that is allowed, and one byte more") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const size_t length : {10000u, 10004u, 10005u}) {
     std::string packet = startup_packet("app", "app", 0, {{"application_name", ""}});
     const size_t missing = length - packet.size();
@@ -88,7 +77,7 @@ TEST_CASE("the longest startup packet that is allowed, and one byte more") {
 }
 
 TEST_CASE("a startup packet that ends at each of its bytes") {
-  Victim bezel;
+  Victim bezel(victim());
   const std::string packet = startup_packet("app", "app", 2, {{"application_name", "x"}});
   for (size_t length = 0; length < packet.size(); length++) {
     RawClient client = bezel.client();
@@ -99,7 +88,7 @@ TEST_CASE("a startup packet that ends at each of its bytes") {
 }
 
 TEST_CASE("bytes behind an SSLRequest, a GSSENCRequest, and the startup packet (CVE-2021-3935)") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const uint32_t code : {80877103u, 80877104u}) {
     RawClient polite = bezel.client();
     polite.send(with_length(8, int32_bytes(code)));
@@ -122,7 +111,7 @@ TEST_CASE("bytes behind an SSLRequest, a GSSENCRequest, and the startup packet (
 }
 
 TEST_CASE("encryption requests without end") {
-  Victim bezel;
+  Victim bezel(victim());
   RawClient client = bezel.client();
   int answered = 0;
   for (int i = 0; i < 100 && client.send(with_length(8, int32_bytes(80877103))); i++) {
@@ -134,7 +123,7 @@ TEST_CASE("encryption requests without end") {
 }
 
 TEST_CASE("other protocol versions") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const uint32_t version : {0u, 1u << 16, 2u << 16, 4u << 16, 0xffffffffu}) {
     CHECK(end_after(bezel.client(), with_length(9, int32_bytes(version) + std::string(1, '\0'))).substr(0, 5) ==
           "0A000");
@@ -142,7 +131,7 @@ TEST_CASE("other protocol versions") {
 }
 
 TEST_CASE("cancel requests of strange lengths (PgDog's CancelRequest)") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const uint32_t length : {8u, 12u, 15u, 16u, 44u, 268u, 269u, 10000u}) {
     CAPTURE(length);
     RawClient client = bezel.client();
@@ -159,7 +148,7 @@ TEST_CASE("cancel requests of strange lengths (PgDog's CancelRequest)") {
 }
 
 TEST_CASE("names of all lengths (CVE-2012-4575)") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const size_t length : {1u, 63u, 64u, 65u, 4000u}) {
     CAPTURE(length);
     const std::string name(length, 'n');
@@ -194,11 +183,11 @@ TEST_CASE("names of all lengths (CVE-2012-4575)") {
 }
 
 TEST_CASE("authenticated clients that promise 2 GB and send little") {
-  Victim bezel;
+  Victim bezel(victim());
   const uint64_t before = bezel->process().resident_bytes();
   std::vector<RawClient> clients;
   for (int i = 0; i < 20; i++) {
-    clients.push_back(bezel.logged_in());
+    clients.push_back(logged_in(bezel));
     // Each of these must wait for the rest; none may be given room for it.
     const char type = "QPBDCd"[i % 6];
     clients.back().send(type + int32_bytes(0x7fffffff) + std::string("name\0text", 9));
@@ -208,7 +197,7 @@ TEST_CASE("authenticated clients that promise 2 GB and send little") {
 }
 
 TEST_CASE("broken SASL messages (CVE-2026-6664)") {
-  Victim bezel;
+  Victim bezel(victim());
   const auto attempt = [&](const std::string& bytes) {
     RawClient client = bezel.client();
     client.send(startup_packet("app", "app"));
@@ -260,7 +249,7 @@ TEST_CASE("broken SASL messages (CVE-2026-6664)") {
 }
 
 TEST_CASE("passwords longer than any buffer (pgbouncer#1310, pgbouncer#1520)") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const char* auth_type : {"plain", "md5"}) {
     BezelProcess other({.settings = {{"auth_type", auth_type}}});
     for (const size_t length : {100u, 1000u, 8000u, 20000u, 1000000u}) {
@@ -279,26 +268,26 @@ TEST_CASE("passwords longer than any buffer (pgbouncer#1310, pgbouncer#1520)") {
 }
 
 TEST_CASE("message lengths that lie") {
-  Victim bezel;
+  Victim bezel(victim());
   for (const uint32_t declared : {0u, 1u, 3u, 0x80000000u, 0xffffffffu}) {
     for (const char type : {'Q', 'P', 'B', 'E', 'S', 'd', 'X', 'F'}) {
       CAPTURE(declared);
       CAPTURE(type);
-      CHECK(end_after(bezel.logged_in(), type + int32_bytes(declared)).substr(0, 5) == "08P01");
+      CHECK(end_after(logged_in(bezel), type + int32_bytes(declared)).substr(0, 5) == "08P01");
     }
   }
-  CHECK(end_after(bezel.logged_in(), "S" + int32_bytes(8) + "abcd").substr(0, 5) == "08P01");
+  CHECK(end_after(logged_in(bezel), "S" + int32_bytes(8) + "abcd").substr(0, 5) == "08P01");
 }
 
 TEST_CASE("statement names and definitions without bound") {
-  Victim bezel;
+  Victim bezel(victim());
   const uint64_t before = bezel->process().resident_bytes();
-  CHECK(end_after(bezel.logged_in(), frame_bytes('B', std::string(1, '\0') + std::string(100'000, 'n'))).substr(0, 5) ==
+  CHECK(end_after(logged_in(bezel), frame_bytes('B', std::string(1, '\0') + std::string(100'000, 'n'))).substr(0, 5) ==
         "08P01");
-  CHECK(end_after(bezel.logged_in(), frame_bytes('D', "S" + std::string(100'000, 'n') + std::string(1, '\0')))
+  CHECK(end_after(logged_in(bezel), frame_bytes('D', "S" + std::string(100'000, 'n') + std::string(1, '\0')))
             .substr(0, 5) == "08P01");
-  CHECK(end_after(bezel.logged_in(), "P" + int32_bytes(0x40000000) + "name").substr(0, 5) == "54000");
-  RawClient many = bezel.logged_in();
+  CHECK(end_after(logged_in(bezel), "P" + int32_bytes(0x40000000) + "name").substr(0, 5) == "54000");
+  RawClient many = logged_in(bezel);
   std::string flood;
   for (int i = 0; i < 70'000; i++) bezel::protocol::append_parse(flood, "s" + std::to_string(i), "SELECT 1");
   std::thread sender([&] { many.send(flood); });
@@ -310,9 +299,9 @@ TEST_CASE("statement names and definitions without bound") {
 }
 
 TEST_CASE("a client that pipelines without reading is held up, not collected") {
-  Victim bezel;
+  Victim bezel(victim());
   const uint64_t before = bezel->process().resident_bytes();
-  RawClient client = bezel.logged_in();
+  RawClient client = logged_in(bezel);
   const std::string query = Messages().query("SELECT repeat('x', 100000)").bytes();
   std::string flood;
   for (int i = 0; i < 2000; i++) flood += query;
@@ -324,21 +313,21 @@ TEST_CASE("a client that pipelines without reading is held up, not collected") {
 }
 
 TEST_CASE("replication connections are refused in so many words") {
-  Victim bezel;
+  Victim bezel(victim());
   RawClient client = bezel.client();
   CHECK(message_of(client.log_in("app", "app-secret", "app", 0, {{"replication", "database"}}).back()) ==
         "replication connections are not supported");
 }
 
 TEST_CASE("random bytes, logged in and not") {
-  Victim bezel;
+  Victim bezel(victim());
   uint32_t state = 12345;
   const auto next = [&] { return state = state * 1664525 + 1013904223; };
   for (int i = 0; i < 300; i++) {
     std::string bytes;
     const uint32_t length = next() % 300;
     for (uint32_t k = 0; k < length; k++) bytes += static_cast<char>(next() >> 24);
-    RawClient client = i % 3 == 0 ? bezel.logged_in() : bezel.client();
+    RawClient client = i % 3 == 0 ? logged_in(bezel) : bezel.client();
     if (i % 3 == 1) bytes = with_length(static_cast<uint32_t>(bytes.size()) + 8, kVersion3 + bytes);
     client.send(bytes);
     client.shut_down_sending();

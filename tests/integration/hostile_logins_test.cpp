@@ -14,6 +14,7 @@
 #include "integration/fake_server.h"
 #include "integration/loopback.h"
 #include "integration/raw_client.h"
+#include "integration/victim.h"
 #include "integration/waiting.h"
 #include "protocol/messages.h"
 #include "protocol/scram.h"
@@ -299,36 +300,24 @@ TEST_CASE("channel_binding=require without TLS is no login, whatever the server 
 
 namespace {
 
-/// A pooler whose server trusts everybody, for the tests of clients; the same process at the end of each.
-class Victim {
- public:
-  Victim() : bezel_(process()) {}
-  ~Victim() {
-    CHECK(bezel_.process().running());
-    CHECK(bezel_.connect().value("SELECT 1") == "1");
-  }
-  BezelProcess* operator->() { return &bezel_; }
+/// The pooler of all these tests.
+BezelProcess& victim() {
+  static FakeServer server([](RawClient& peer) {
+    if (FakeServer::read_startup(peer)) serve(peer);
+  });
+  static BezelProcess bezel(configuration_for(server));
+  return bezel;
+}
 
-  /// A client that has been asked for SASL.
-  RawClient client(const std::string& user = "app") const {
-    RawClient raw(own_address(), bezel_.port());
-    raw.send(startup_packet(user, "app"));
-    const auto request = raw.read_frame();
-    REQUIRE(request);
-    CHECK(frame_bytes('R', request->body) == sasl());  // without TLS there is nothing to bind to
-    return raw;
-  }
-
- private:
-  static BezelProcess& process() {
-    static FakeServer server([](RawClient& peer) {
-      if (FakeServer::read_startup(peer)) serve(peer);
-    });
-    static BezelProcess bezel(configuration_for(server));
-    return bezel;
-  }
-  BezelProcess& bezel_;
-};
+/// A client that has been asked for SASL.
+RawClient asked_client(const Victim& bezel, const std::string& user = "app") {
+  RawClient raw = bezel.client();
+  raw.send(startup_packet(user, "app"));
+  const auto request = raw.read_frame();
+  REQUIRE(request);
+  CHECK(frame_bytes('R', request->body) == sasl());  // without TLS there is nothing to bind to
+  return raw;
+}
 
 std::string refusal(RawClient& client) {
   const auto frames = client.read_to_end();
@@ -340,8 +329,8 @@ std::string refusal(RawClient& client) {
 
 /// What a client gets for its first SASL message, if that is a refusal.
 std::string first_refusal(const std::string& first, const std::string& mechanism = kScram) {
-  const Victim bezel;
-  RawClient client = bezel.client();
+  const Victim bezel(victim());
+  RawClient client = asked_client(bezel);
   std::string message;
   protocol::append_sasl_initial_response(message, mechanism, first);
   client.send(message);
@@ -350,8 +339,8 @@ std::string first_refusal(const std::string& first, const std::string& mechanism
 
 /// What it gets for its last one, made from the right one by `change`.
 std::string last_refusal(const std::function<std::string(const std::string&)>& change) {
-  const Victim bezel;
-  RawClient client = bezel.client();
+  const Victim bezel(victim());
+  RawClient client = asked_client(bezel);
   protocol::ScramClient scram("client-nonce");
   std::string message;
   protocol::append_sasl_initial_response(message, kScram, scram.first());
@@ -415,8 +404,8 @@ TEST_CASE("a client's last SCRAM message") {
 }
 
 TEST_CASE("a client that begins SCRAM twice") {
-  const Victim bezel;
-  RawClient client = bezel.client();
+  const Victim bezel(victim());
+  RawClient client = asked_client(bezel);
   std::string message;
   protocol::append_sasl_initial_response(message, kScram, "n,,n=,r=abc");
   client.send(message);
@@ -426,8 +415,8 @@ TEST_CASE("a client that begins SCRAM twice") {
 }
 
 TEST_CASE("a client may say that it could bind, where it was not offered to") {
-  const Victim bezel;
-  RawClient client = bezel.client();
+  const Victim bezel(victim());
+  RawClient client = asked_client(bezel);
   protocol::ScramClient scram("client-nonce", "", {"some certificate's hash", false});
   std::string message;
   protocol::append_sasl_initial_response(message, kScram, scram.first());
@@ -498,12 +487,12 @@ TEST_CASE("SCRAM in single bytes, on both sides") {
 }
 
 TEST_CASE("a SCRAM proof that ends at each of its bytes") {
-  Victim bezel;
+  Victim bezel(victim());
   std::string initial;
   protocol::append_sasl_initial_response(initial, kScram, "n,,n=,r=client-nonce");
   const std::string last = frame_bytes('p', "c=biws,r=client-nonce,p=" + std::string(43, 'A') + "=");
   for (size_t size = 0; size < last.size(); size++) {
-    RawClient client = bezel.client();
+    RawClient client = asked_client(bezel);
     client.send(initial);
     REQUIRE(client.read_frame());
     client.send(last.substr(0, size));

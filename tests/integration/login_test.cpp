@@ -1,8 +1,6 @@
 // Logins: of clients to Bezel and of Bezel to servers, by every method.
 
 #include <doctest/doctest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <set>
@@ -12,6 +10,7 @@
 #include "integration/bezel_process.h"
 #include "integration/loopback.h"
 #include "integration/messages.h"
+#include "integration/mounted_folder.h"
 #include "integration/postgres_server.h"
 #include "integration/raw_client.h"
 #include "integration/waiting.h"
@@ -262,21 +261,10 @@ TEST_CASE("protocol versions") {
 }
 
 TEST_CASE("a userlist counts as soon as it has changed, also by a link that is swapped") {
-  const TemporaryFolder mounted;
-  const auto provide = [&](const std::string& version, const std::string& password) {
-    const std::string folder = mounted.path_of(version);
-    mkdir(folder.c_str(), 0755);
-    write_file(folder + "/userlist.txt", "\"app\" \"" + password + "\"\n");
-    const std::string fresh = mounted.path_of("..fresh");
-    REQUIRE(symlink(version.c_str(), fresh.c_str()) == 0);
-    REQUIRE(rename(fresh.c_str(), mounted.path_of("..data").c_str()) == 0);
-  };
-  // As Kubernetes mounts a secret: the file is a link into a folder that is a link.
-  provide("..first", "app-secret");
-  REQUIRE(symlink("..data/userlist.txt", mounted.path_of("userlist.txt").c_str()) == 0);
+  MountedFolder mounted(MountedFolder::Files{{"userlist.txt", "\"app\" \"app-secret\"\n"}});
   BezelProcess bezel({.settings = {{"auth_file", mounted.path_of("userlist.txt")}}});
   CHECK(bezel.connect().value("SELECT 1") == "1");
-  provide("..second", "changed");
+  mounted.provide({{"userlist.txt", "\"app\" \"changed\"\n"}});
   wait_until("the new password is taken",
              [&] { return PgConnection(bezel.conninfo("", "app", "changed")).connected(); });
   CHECK_FALSE(PgConnection(bezel.conninfo()).connected());

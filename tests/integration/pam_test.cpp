@@ -14,6 +14,7 @@
 #include "integration/bezel_process.h"
 #include "integration/loopback.h"
 #include "integration/postgres_server.h"
+#include "integration/process_memory.h"
 #include "integration/raw_client.h"
 #include "integration/waiting.h"
 
@@ -139,6 +140,16 @@ TEST_CASE("pam: users that only PAM knows, and the password opens the server con
   CHECK(pooler.bezel->log().find("login of user \"expired\" failed: PAM service pgbouncer, the account: ") !=
         std::string::npos);
   CHECK(pooler.bezel->log().find("alice-pam") == std::string::npos);
+}
+
+TEST_CASE("pam: a password that the server needs not is not in the pooler's memory after the login") {
+  // Modules that ask for it leave copies of their own behind: this service's does not.
+  const Pooler pooler(Settings{{"auth_type", "pam"}, {"auth_pam_service", "everybody"}},
+                      {{"app", database_at(server(), "user=alice password=alice-pam")}});
+  // Memory that is freed loses its beginning only.
+  const std::string end = "-like-no-other-4821";
+  CHECK(pooler.login("somebody", "a-password-that-is-longer-than-what-an-allocator-overwrites" + end) == "in");
+  wait_until("it is gone", [&] { return occurrences(pooler.bezel->process().pid(), end) == 0; });
 }
 
 TEST_CASE("pam: a password in auth_file comes before the one that PAM has judged") {

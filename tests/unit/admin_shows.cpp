@@ -46,8 +46,8 @@ const std::vector<std::string>& connection_columns() {
 
 std::vector<std::string> socket_columns() {
   std::vector<std::string> columns = connection_columns();
-  for (const char* name :
-       {"recv_pos:i", "pkt_pos:i", "pkt_remain:i", "send_pos:i", "send_remain:i", "pkt_avail:i", "send_avail:i"})
+  for (const char* name : {"recv_pos:i", "pkt_pos:i", "pkt_remain:i", "send_pos:i", "send_remain:i", "pkt_avail:i",
+                           "send_avail:i", "ktls:i"})
     columns.emplace_back(name);
   return columns;
 }
@@ -382,6 +382,7 @@ TEST_CASE("admin: SHOW SERVERS and SHOW SOCKETS") {
   const Answer active = fixture.query("SHOW ACTIVE_SOCKETS");
   CHECK(column(active, "id") == std::vector<std::string>{"2", "6"});
   CHECK(active.row_map(1).at("send_avail") == "12");
+  CHECK(active.row_map(1).at("ktls") == "0");
 }
 
 TEST_CASE("admin: SHOW LISTS") {

@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "config_folder.h"
 #include "pool/hba.h"
 #include "src/config/hba_tokens.h"
+#include "src/config/named_files.h"
 
 using namespace bezel;
 using namespace bezel::config;
@@ -265,6 +267,33 @@ TEST_CASE("hba file: included files and lists of names") {
   rules.folder.write("more/second.conf", "\n\nlocal second all rust\n");
   CHECK(rules.errors() == Texts{"more/second.conf:3: expected trust, reject, md5, password, scram-sha-256, cert, "
                                 "peer, pam or ldap; found \"rust\""});
+}
+
+TEST_CASE("hba file: all that the rules depend on is to be watched, and with an error too") {
+  const Rules rules("include a.conf\ninclude_if_exists maybe.conf\ninclude_dir rest\nlocal @dbs all md5\n",
+                    "include maps.conf\n");
+  rules.folder.write("a.conf", "local all all trust\n");
+  rules.folder.write("rest/b.conf", "local all all trust\n");
+  rules.folder.write("dbs", "one\n");
+  rules.folder.write("maps.conf", "m root app\n");
+  LoadResult loaded = rules.folder.load(kYaml);
+  REQUIRE(loaded.ok());
+  const auto watched = [&rules](const pool::Settings& settings) {
+    std::set<std::string> paths;
+    for (const std::string& path : named_files(settings)) {
+      if (!path.empty()) paths.insert(path.substr(rules.folder.path("").size()));
+    }
+    return Texts(paths.begin(), paths.end());
+  };
+  // dheparams is "auto".
+  pool::Settings settings = *loaded.settings;
+  settings.client_tls_dheparams.clear();
+  CHECK(watched(settings) == Texts{"a.conf", "dbs", "hba.conf", "ident.conf", "maps.conf", "maybe.conf", "rest/.",
+                                   "rest/b.conf", "userlist.txt"});
+  rules.folder.write("hba.conf", "include_dir missing\ninclude c.conf\nlocal all all trust\n");
+  rules.folder.write("c.conf", "nonsense\n");
+  CHECK(read_named_files(settings).size() == 2);
+  CHECK(watched(settings) == Texts{"c.conf", "hba.conf", "ident.conf", "maps.conf", "missing/.", "userlist.txt"});
 }
 
 TEST_CASE("hba file: includes are bounded") {

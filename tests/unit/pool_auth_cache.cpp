@@ -72,8 +72,35 @@ TEST_CASE_FIXTURE(Fixture, "auth cache: that there is no such user holds for sec
   answer({});
   CHECK(look_up() == Lookup::known);
   CHECK(reply.answer.kind == AuthAnswer::Kind::unknown);
-  now_us += AuthCache::kUnknownTtlUs;
+  now_us += AuthCache::kRefusalTtlUs;
   CHECK(look_up() == Lookup::ask);
+}
+
+TEST_CASE_FIXTURE(Fixture, "auth cache: that a user has no password holds for seconds only") {
+  look_up();
+  answer({AuthAnswer::Kind::no_password});
+  CHECK(look_up() == Lookup::known);
+  now_us += AuthCache::kRefusalTtlUs;
+  CHECK(look_up() == Lookup::ask);
+}
+
+TEST_CASE_FIXTURE(Fixture, "auth cache: a password that expires while it is kept is not kept any longer") {
+  AuthAnswer until = secret("one");
+  until.expires_at_us = now_us + 10 * kSecondUs;
+  look_up();
+  answer(until);
+  now_us += 10 * kSecondUs - 1;
+  CHECK(look_up() == Lookup::known);
+  CHECK(reply.answer.kind == AuthAnswer::Kind::secret);
+  now_us += 1;
+  CHECK(look_up() == Lookup::ask);
+  // Nor does it serve while the server is away.
+  fail();
+  CHECK(told.back().answer.kind == AuthAnswer::Kind::no_password);
+  CHECK(told.back().answer.secret.text.empty());
+  CHECK(look_up() == Lookup::known);
+  CHECK(reply.stale);
+  CHECK(reply.answer.kind == AuthAnswer::Kind::no_password);
 }
 
 TEST_CASE_FIXTURE(Fixture, "auth cache: old answers serve while the server is away, for so long") {
@@ -223,7 +250,8 @@ namespace {
 
 using Row = std::vector<std::optional<std::string_view>>;
 
-std::string answer_bytes(size_t columns, const std::vector<Row>& rows) {
+/// One query's answer.
+std::string part_bytes(size_t columns, const std::vector<Row>& rows) {
   std::string bytes;
   protocol::append_parse_complete(bytes);
   const std::vector<protocol::ColumnDescription> described(columns, {.name = "x"});
@@ -233,6 +261,20 @@ std::string answer_bytes(size_t columns, const std::vector<Row>& rows) {
   protocol::append_ready_for_query(bytes, 'I');
   return bytes;
 }
+
+/// What auth_query answers, and what the server says about the role: nothing.
+std::string answer_bytes(size_t columns, const std::vector<Row>& rows) {
+  return part_bytes(columns, rows) + part_bytes(3, {});
+}
+
+std::string error_bytes(std::string_view sqlstate, const std::string& message) {
+  std::string bytes;
+  protocol::append_error_response(bytes, "ERROR", {sqlstate, message, "", ""});
+  protocol::append_ready_for_query(bytes, 'I');
+  return bytes;
+}
+
+constexpr int64_t kNowUs = 5'000'000;
 
 AuthResult read(const std::string& bytes, AuthResult::State expected = AuthResult::State::complete) {
   AuthResult whole("anna"), bytewise("anna");
@@ -249,15 +291,15 @@ AuthResult read(const std::string& bytes, AuthResult::State expected = AuthResul
 
 TEST_CASE("auth result: users, nobody, and no password") {
   using Kind = AuthAnswer::Kind;
-  CHECK(read(answer_bytes(2, {{"anna", "pw"}})).answer().secret.text == "pw");
-  CHECK(read(answer_bytes(3, {{"anna", "pw", "more"}})).answer().kind == Kind::secret);
-  CHECK(read(answer_bytes(2, {})).answer().kind == Kind::unknown);
-  CHECK(read(answer_bytes(2, {{std::nullopt, std::nullopt}})).answer().kind == Kind::unknown);
-  CHECK(read(answer_bytes(2, {{std::nullopt, "pw"}})).answer().kind == Kind::unknown);
-  CHECK(read(answer_bytes(2, {{"anna", std::nullopt}})).answer().kind == Kind::no_password);
-  CHECK(read(answer_bytes(2, {{"anna", ""}})).answer().kind == Kind::no_password);
+  CHECK(read(answer_bytes(2, {{"anna", "pw"}})).answer(kNowUs).secret.text == "pw");
+  CHECK(read(answer_bytes(3, {{"anna", "pw", "more"}})).answer(kNowUs).kind == Kind::secret);
+  CHECK(read(answer_bytes(2, {})).answer(kNowUs).kind == Kind::unknown);
+  CHECK(read(answer_bytes(2, {{std::nullopt, std::nullopt}})).answer(kNowUs).kind == Kind::unknown);
+  CHECK(read(answer_bytes(2, {{std::nullopt, "pw"}})).answer(kNowUs).kind == Kind::unknown);
+  CHECK(read(answer_bytes(2, {{"anna", std::nullopt}})).answer(kNowUs).kind == Kind::no_password);
+  CHECK(read(answer_bytes(2, {{"anna", ""}})).answer(kNowUs).kind == Kind::no_password);
   const AuthResult other = read(answer_bytes(2, {{"ann", "pw"}}));
-  CHECK(other.answer().kind == Kind::unknown);
+  CHECK(other.answer(kNowUs).kind == Kind::unknown);
   CHECK(other.remark().find("ann") != std::string::npos);
 }
 
@@ -266,17 +308,49 @@ TEST_CASE("auth result: what is wrong with the query") {
   CHECK(read(answer_bytes(1, {})).problem().find("two columns") != std::string::npos);
   CHECK(read(answer_bytes(2, {{"anna", "pw"}, {"anna", "pw2"}})).problem().find("more than one row") !=
         std::string::npos);
-  std::string refused;
-  protocol::append_error_response(refused, "ERROR",
-                                  {protocol::sqlstate::kInsufficientPrivilege, "permission denied", "", ""});
-  protocol::append_ready_for_query(refused, 'I');
-  CHECK(read(refused).problem() == "permission denied");
-  std::string not_text;
-  protocol::append_error_response(not_text, "ERROR",
-                                  {protocol::sqlstate::kCharacterNotInRepertoire, "invalid byte sequence", "", ""});
-  protocol::append_ready_for_query(not_text, 'I');
+  const std::string refused = error_bytes(protocol::sqlstate::kInsufficientPrivilege, "permission denied");
+  CHECK(read(refused + part_bytes(3, {{"anna", "t", std::nullopt}})).problem() == "permission denied");
+  const std::string impossible = error_bytes(protocol::sqlstate::kCharacterNotInRepertoire, "invalid byte sequence");
+  const std::string not_text = impossible + impossible;
   CHECK(read(not_text).problem().empty());
-  CHECK(read(not_text).answer().kind == AuthAnswer::Kind::unknown);
+  CHECK(read(not_text).role_problem().empty());
+  CHECK(read(not_text).answer(kNowUs).kind == AuthAnswer::Kind::unknown);
+}
+
+TEST_CASE("auth result: the role's own word comes on top of the query's (CVE-2025-2291)") {
+  using Kind = AuthAnswer::Kind;
+  const auto with_role = [](const std::vector<Row>& rows, const Row& found = {"anna", "pw"}) {
+    return read(part_bytes(2, {found}) + part_bytes(3, rows));
+  };
+  CHECK(with_role({}).answer(kNowUs).kind == Kind::secret);  // a user that is no role
+  const AuthAnswer for_ever = with_role({{"anna", "t", std::nullopt}}).answer(kNowUs);
+  CHECK(for_ever.kind == Kind::secret);
+  CHECK_FALSE(for_ever.expires_at_us);
+  const AuthAnswer for_a_while = with_role({{"anna", "t", "1500"}}).answer(kNowUs);
+  CHECK(for_a_while.kind == Kind::secret);
+  CHECK(for_a_while.expires_at_us == kNowUs + 1'500'000);
+  for (const char* left_ms : {"0", "-1", "-9000000000"}) {
+    const AuthAnswer expired = with_role({{"anna", "t", left_ms}}).answer(kNowUs);
+    CHECK(expired.kind == Kind::no_password);
+    CHECK(expired.secret.text.empty());
+  }
+  const AuthResult locked = with_role({{"anna", "f", std::nullopt}});
+  CHECK(locked.answer(kNowUs).kind == Kind::unknown);
+  CHECK(locked.remark() == "the role may not log in");
+  CHECK(with_role({{"ann", "f", std::nullopt}}).answer(kNowUs).kind == Kind::secret);  // a cut name
+  CHECK(with_role({{"anna", "f", std::nullopt}}, {"anna", std::nullopt}).answer(kNowUs).kind == Kind::unknown);
+  CHECK(with_role({{"anna", "t", "1500"}}, {"anna", std::nullopt}).answer(kNowUs).kind == Kind::no_password);
+  for (const Row& odd : {Row{"anna", "maybe", std::nullopt}, Row{"anna", std::nullopt, "5"}, Row{"anna", "t", "soon"},
+                         Row{"anna", "f"}, Row{}}) {
+    const AuthResult result = read(part_bytes(2, {{"anna", "pw"}}) + part_bytes(odd.size(), {odd}));
+    CHECK(result.role_problem() == "the answer is not of the form that PostgreSQL gives");
+    CHECK(result.answer(kNowUs).kind == Kind::secret);
+  }
+  const AuthResult refused = read(part_bytes(2, {{"anna", "pw"}}) +
+                                  error_bytes(protocol::sqlstate::kInsufficientPrivilege, "permission denied"));
+  CHECK(refused.problem().empty());
+  CHECK(refused.role_problem() == "permission denied");
+  CHECK(refused.answer(kNowUs).kind == Kind::secret);
 }
 
 TEST_CASE("auth result: what is not the protocol") {
