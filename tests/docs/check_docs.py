@@ -226,9 +226,9 @@ class Image(unittest.TestCase):
             packages |= {line.split(":")[0] for line in owner.splitlines() if "/x86_64" in line or "/aarch64" in line}
         of_the_base = {"libc6", "libgcc-s1", "libstdc++6"}
         of_sanitizers = {package for package in packages if re.fullmatch(r"lib(a|t|ub)san\d+", package)}
-        self.assertEqual(packages - of_the_base - of_sanitizers | {"libpq5", "libcurl4", "libldap-2.5-0", "libpam0g"}, self.run_packages,
+        self.assertEqual(packages - of_the_base - of_sanitizers | {"libpq5", "libcurl4", "libldap-2.5-0", "libpam0g", "ca-certificates"}, self.run_packages,
                          "libpq5 is loaded when a connection URI is read, libcurl4 when Patroni or Kubernetes is asked, "
-                         "libldap-2.5-0 and libpam0g for logins by LDAP and PAM")
+                         "libldap-2.5-0 and libpam0g for logins by LDAP and PAM, ca-certificates where they are verified by public authorities")
 
     def test_copies_what_is_there(self) -> None:
         for line in re.findall(r"^COPY (?!--from)(.*)$", self.dockerfile, re.MULTILINE):
