@@ -224,9 +224,9 @@ TEST_CASE("ldap: a server that says nothing holds up nobody else, and is given u
   PgConnection app = bezel.connect();
   CHECK(app.value("SELECT 1") == "1");
   CHECK(bezel.connect().value("SELECT 2") == "2");
-  for (auto& [user, client] : waiting) {
-    INFO(user);
-    const std::vector<Frame> frames = client.read_to_end();
+  for (auto& one : waiting) {
+    INFO(one.first);
+    const std::vector<Frame> frames = one.second.read_to_end();
     REQUIRE_FALSE(frames.empty());
     CHECK(readable(frames.back()).substr(2) == kUnknown);
   }

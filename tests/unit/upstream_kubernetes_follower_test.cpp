@@ -345,8 +345,9 @@ TEST_CASE("kubernetes follower: failures are silence, and it begins anew") {
       {body(R"({"metadata": {}})"), "not an answer of Kubernetes: its metadata"},
       {[](ServerConnection&) {}, ""},
   };
-  for (const auto& [answer, text] : failures) {
-    CAPTURE(text);
+  for (const auto& failure : failures) {
+    const auto& answer = failure.first;
+    CAPTURE(failure.second);
     Setting setting;
     setting.kubernetes.list("pods", body(list_of("10", "")));
     setting.kubernetes.list("endpoints", answer);
@@ -355,7 +356,7 @@ TEST_CASE("kubernetes follower: failures are silence, and it begins anew") {
     setting.until_primary("demo-0", "10.0.0.1");
     REQUIRE(setting.observer.silences.size() == 1);
     CHECK(setting.observer.silences[0].starts_with(setting.settings.api_url + " demo: "));
-    CHECK(setting.observer.silences[0].ends_with(text));
+    CHECK(setting.observer.silences[0].ends_with(failure.second));
     CHECK(setting.observer.silences[0].find("first-token") == std::string::npos);
   }
 }
@@ -368,8 +369,9 @@ TEST_CASE("kubernetes follower: failures of a watch") {
       {stream(std::vector<std::string>(30, std::string(100'000, 'x'))), "a line of the watch is too long"},
       {refusal(500, "etcd is gone"), "HTTP status 500: etcd is gone"},
   };
-  for (const auto& [answer, text] : failures) {
-    CAPTURE(text);
+  for (const auto& failure : failures) {
+    const auto& answer = failure.first;
+    CAPTURE(failure.second);
     Setting setting;
     setting.kubernetes.list("pods", body(list_of("10", "")));
     setting.kubernetes.list("endpoints", body(list_of("10", endpoints("9", "demo-0", "10.0.0.1"))));
@@ -378,7 +380,7 @@ TEST_CASE("kubernetes follower: failures of a watch") {
     setting.start();
     setting.until_primary("demo-1", "10.0.0.2");
     REQUIRE(setting.observer.silences.size() == 1);
-    CHECK(setting.observer.silences[0].ends_with(": " + text));
+    CHECK(setting.observer.silences[0].ends_with(": " + failure.second));
   }
 }
 

@@ -114,14 +114,15 @@ TEST_CASE("patroni follower: when one does not answer, or answers nonsense, the 
       {"nonsense", replies(R"({"members": [{"name": 1}]})")},
       {"too long", replies(std::string(300'000, ' ') + "{\"members\": []}")},
   };
-  for (const auto& [what, handler] : failures) {
-    CAPTURE(what);
+  for (const auto& failure : failures) {
+    const auto& handler = failure.second;
+    CAPTURE(failure.first);
     const ScriptedServer bad(handler), good(replies(cluster_json("x", {})));
     Setting setting({bad.url(), good.url()});
     // The next round is far away: only the same round can bring an answer.
     setting.settings.poll_interval_us = kHourUs;
     // Long enough for the good one, however busy the machine is.
-    if (std::string_view(what) == "hangs") setting.settings.request_timeout_us = 2'000'000;
+    if (std::string_view(failure.first) == "hangs") setting.settings.request_timeout_us = 2'000'000;
     setting.start();
     setting.until_memberships(1);
     CHECK(bad.count() == 1);
