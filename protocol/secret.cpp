@@ -1,11 +1,10 @@
 #include "protocol/secret.h"
 
-#include <openssl/crypto.h>
-
 #include <utility>
 
 #include "protocol/digest.h"
 #include "protocol/scram_hash.h"
+#include "protocol/wipe.h"
 
 namespace bezel::protocol {
 
@@ -27,7 +26,7 @@ std::optional<std::string> md5_text(std::string_view a, std::string_view b) {
   thread_local Digest md5("MD5");
   std::array<unsigned char, 16> digest;
   const bool ok = md5.run(input, digest.data(), digest.size());
-  OPENSSL_cleanse(input.data(), input.size());
+  wipe(input);
   if (!ok) return std::nullopt;
 
   constexpr std::string_view kHex = "0123456789abcdef";
