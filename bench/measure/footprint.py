@@ -20,10 +20,6 @@ FILL_LOGIN_DELAY_MS = 5
 FILL_QUERY_DELAY_MS = 10
 
 
-def _begin(place: Workplace, settings: dict) -> dict:
-    return {"environment": results.environment(place.programs), "settings": settings, "refused": {}, "cells": []}
-
-
 def _measure(data: dict, key: dict, measure: Callable[[], dict]) -> None:
     """Adds a cell, of figures or of what went wrong. A pooler that cannot run here is not tried again."""
     name = key["contender"]
@@ -43,7 +39,7 @@ def _measure(data: dict, key: dict, measure: Callable[[], dict]) -> None:
 
 def measure_memory(place: Workplace) -> dict:
     """Resident memory with no, 1000 and 3000 idle clients; both for clients that only logged in and for such that ran a query."""
-    data = _begin(place, {"idle_clients": IDLE_CLIENTS})
+    data = results.begin(place.programs, idle_clients=IDLE_CLIENTS)
     server = start_null_server(place)
     setup = Setup(server.tcp, clients_max=IDLE_CLIENTS[-1] + 100)
     for queries in (0, 1):
@@ -76,7 +72,7 @@ def _memory_of(place: Workplace, name: str, setup: Setup, queries: int) -> dict:
 
 def measure_startup(place: Workplace) -> dict:
     """Milliseconds from the start of the process until a login is answered. The first start, with cold files, does not count."""
-    data = _begin(place, {"starts": STARTS})
+    data = results.begin(place.programs, starts=STARTS)
     server = start_null_server(place)
     names = poolers_of(place.programs)
     for turn in range(STARTS + 1):
@@ -98,8 +94,8 @@ def _start_once(place: Workplace, name: str, setup: Setup) -> dict:
 
 def measure_fill(place: Workplace) -> dict:
     """A thousand clients arrive at once at a pooler without server connections: when is the pool full, when are all answered?"""
-    data = _begin(place, {"clients": FILL_CLIENTS, "login_delay_ms": FILL_LOGIN_DELAY_MS, "query_delay_ms": FILL_QUERY_DELAY_MS,
-                          "pool_size": POOL_SIZE})
+    data = results.begin(place.programs, clients=FILL_CLIENTS, login_delay_ms=FILL_LOGIN_DELAY_MS, query_delay_ms=FILL_QUERY_DELAY_MS,
+                         pool_size=POOL_SIZE)
     names = poolers_of(place.programs)
     for turn in range(FILLS):
         for name in rotated(names, turn):

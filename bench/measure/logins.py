@@ -11,8 +11,7 @@ CLIENTS = 20
 
 def measure(place: Workplace, rounds: int, seconds: float) -> dict:
     """`seconds`: of each pooler in each way and round."""
-    data: dict = {"environment": results.environment(place.programs), "settings": {"clients": CLIENTS, "rounds": rounds, "seconds": seconds},
-                  "refused": {}, "cells": []}
+    data = results.begin(place.programs, clients=CLIENTS, rounds=rounds, seconds=seconds)
     server = start_null_server(place)
     script = place.path("one.sql")
     script.write_text("select 1;\n")

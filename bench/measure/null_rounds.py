@@ -30,12 +30,7 @@ def two_cores() -> tuple[int, int]:
 
 def measure(place: Workplace, name: str, rounds: int, seconds: float, clients: list[int]) -> dict:
     pooler_core, load_core = two_cores()
-    data: dict = {
-        "environment": results.environment(place.programs),
-        "settings": {"rounds": rounds, "seconds": seconds, "clients": clients, "cores": [pooler_core, load_core]},
-        "refused": {},
-        "cells": [],
-    }
+    data = results.begin(place.programs, rounds=rounds, seconds=seconds, clients=clients, cores=[pooler_core, load_core])
     server = start_null_server(place, load_core)
     contenders = [DIRECT, BYTE_RELAY, *poolers_of(place.programs)]
     for round_number in range(1, rounds + 1):

@@ -44,13 +44,7 @@ class Comparison:
                  deadline: float | None):
         self._place, self._name, self._deadline = place, name, deadline
         self._rounds, self._seconds, self._modes, self._clients = rounds, seconds, modes, clients
-        self._data: dict = {
-            "environment": results.environment(place.programs),
-            "settings": {"rounds": rounds, "seconds": seconds, "modes": modes, "clients": clients},
-            "refused": {},
-            "skipped": 0,
-            "cells": [],
-        }
+        self._data = results.begin(place.programs, rounds=rounds, seconds=seconds, modes=modes, clients=clients) | {"skipped": 0}
 
     def run(self) -> dict:
         server = PrivatePostgres(self._place)

@@ -128,12 +128,7 @@ def measure(place: Workplace, name: str, rounds: int, seconds: float, modes: lis
 
 def begin(place: Workplace, rounds: int, seconds: float, modes: list[str], clients: list[int]) -> dict:
     """Results without any cells."""
-    return {
-        "environment": results.environment(place.programs),
-        "settings": {"rounds": rounds, "seconds": seconds, "modes": modes, "clients": clients, "turn_s": TURN_S},
-        "refused": {},
-        "cells": [],
-    }
+    return results.begin(place.programs, rounds=rounds, seconds=seconds, modes=modes, clients=clients, turn_s=TURN_S)
 
 
 def in_rounds(place: Workplace, data: dict, setup: Setup, further: dict) -> Iterator[int]:

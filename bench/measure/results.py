@@ -11,6 +11,11 @@ from pathlib import Path
 from measure.workplace import RESULTS, Programs
 
 
+def begin(programs: Programs, **settings: object) -> dict:
+    """Results of a measurement that begins now: no cells yet, and no contender that cannot run here."""
+    return {"environment": environment(programs), "settings": settings, "refused": {}, "cells": []}
+
+
 def environment(programs: Programs) -> dict:
     """What a reader must know to judge figures: machine, versions, and how busy the machine was already."""
     return {

@@ -67,12 +67,7 @@ def measure_crowds(place: Workplace, rounds: int, seconds: float) -> dict:
 
     Elsewhere is a second process of the same pooler: it takes as much of the machine as the crowd does here, and stalls nobody here.
     """
-    data: dict = {
-        "environment": results.environment(place.programs),
-        "settings": {"rounds": rounds, "seconds": seconds, "query_rate": QUERY_RATE, "query_clients": QUERY_CLIENTS, "certificate": certificate.KIND},
-        "refused": {},
-        "cells": [],
-    }
+    data = results.begin(place.programs, rounds=rounds, seconds=seconds, query_rate=QUERY_RATE, query_clients=QUERY_CLIENTS, certificate=certificate.KIND)
     server, own = _start_server(place)
     names = poolers_of(place.programs)
     step = 0
