@@ -4,13 +4,13 @@ import sys
 import time
 
 from measure import pgbench, results
-from measure.poolers import BEZELS, DIRECT, PGBOUNCER, Contender, Setup, poolers_of, start, stop
+from measure.poolers import BEZELS, DIRECT, PGBOUNCER, POOL_SIZE, Contender, Setup, poolers_of, start, stop
 from measure.postgres import CONNECTIONS_MAX, PrivatePostgres
 from measure.processes import ChildFailed, DidNotStart
 from measure.workplace import Workplace
 
-# Room for the pools of three poolers besides what connects directly.
-_DIRECT_CLIENTS_MAX = CONNECTIONS_MAX - 3 * 25 - 10
+# Room for the pools of all poolers besides what connects directly.
+_DIRECT_CLIENTS_MAX = CONNECTIONS_MAX - (1 + len(BEZELS)) * POOL_SIZE - 10
 
 
 def can_run(contender: str, mode: str, clients: int) -> bool:

@@ -10,7 +10,7 @@ from measure.poolers import DATABASE, USER, Upstream
 from measure.processes import ChildFailed, free_port, wait_for
 from measure.workplace import Workplace
 
-CONNECTIONS_MAX = 150
+CONNECTIONS_MAX = 200
 SCALE = 10
 
 _CONFIGURATION = """
