@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Clients that log in and leave: at a rate, or all at once, again and again. Prints JSON, one event a line.
+"""Clients that log in and leave: at a rate, or all at once, again and again; or that log in and stay. Prints JSON, one event a line.
 
 A thread a client, as what waits is the network, and handshakes and derivations let the other threads run.
 """
@@ -7,6 +7,7 @@ A thread a client, as what waits is the network, and handshakes and derivations 
 import argparse
 import itertools
 import json
+import signal
 import socket
 import ssl
 import struct
@@ -158,6 +159,13 @@ def storms(given: argparse.Namespace, context: ssl.SSLContext | None, tally: Tal
     in_threads(given.at_once, work)
 
 
+def hold(given: argparse.Namespace, context: ssl.SSLContext | None) -> None:
+    """Says when all are in, and keeps them until this process is ended."""
+    clients = [Client(given, context) for _ in range(given.hold)]
+    print(json.dumps({"event": "holding", "clients": len(clients)}), flush=True)
+    signal.pause()
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
@@ -170,16 +178,19 @@ def parse_arguments() -> argparse.Namespace:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=float, help="logins a second")
     how.add_argument("--at-once", type=int, help="so many at the same moment, and again when all are answered")
+    how.add_argument("--hold", type=int, help="so many, one after the other, and then nothing until the end")
     return parser.parse_args()
 
 
-def main() -> int:
+def main() -> int | None:
     given = parse_arguments()
     threading.stack_size(STACK_BYTES)
     context = None
     if given.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if given.hold:
+        return hold(given, context)
     tally = Tally()
     begin = time.time()
     (storms if given.at_once else paced)(given, context, tally)

@@ -23,7 +23,7 @@ what to measure:
   cpu      CPU per transaction, pgbench -S at 50, 500 and 1000 clients; all poolers in turns of less than a second; about 15 minutes
   full     pgbench -S simple, extended, prepared and TPC-B at 50, 500 and 1000 clients, 5 rounds; about 25 minutes
   null     the poolers alone on one core, in front of a server that does no work; with a byte relay as the floor; about 20 minutes
-  memory   resident memory with 0, 1000 and 3000 idle clients
+  memory   resident memory with 0, 1000 and 3000 idle clients, and with 200 and 1000 by TLS
   startup  time from the start of the process to the first answered login
   fill     1000 clients arrive at once: time until the pool is full, and until all are answered
   login    CPU of a login: trust, md5, SCRAM with a verifier and with a plain password, SCRAM by TLS; about 6 minutes
@@ -93,7 +93,7 @@ MEASUREMENTS = {
     "cpu": measure_cpu,
     "full": measure_full,
     "null": measure_null,
-    "memory": lambda place, _: footprint.measure_memory(place),
+    "memory": lambda place, _: (footprint.measure_memory(place), footprint.measure_tls_memory(place)),
     "startup": lambda place, _: footprint.measure_startup(place),
     "fill": lambda place, _: footprint.measure_fill(place),
     "login": measure_login,

@@ -119,7 +119,7 @@ class Tools(unittest.TestCase):
 
     def test_idle_clients_are_held(self) -> None:
         server = start_null_server(self.place)
-        holder = hold_clients(self.place, Contender(DIRECT, server.unix.host, server.unix.port), 100, "--transactions", 1)
+        holder = hold_clients(self.place, Contender(DIRECT, server.unix.host, server.unix.port), 100, transactions=1)
         self.assertGreater(resident_bytes(server.child.pid), 0)
         self.assertGreaterEqual(cost_of(server.child.pid).voluntary, 1)
         self.assertEqual(self.place.children.stop(holder), 0)

@@ -1,17 +1,19 @@
 """What a pooler takes before it works: memory of idle clients, time to start, time to fill a pool."""
 
+import functools
 import sys
 import time
 from collections.abc import Callable
 
-from measure import login, results
+from measure import certificate, login, results
 from measure.pgbench_rounds import rotated
-from measure.poolers import POOL_SIZE, Setup, poolers_of, start, stop
-from measure.processes import ChildFailed, DidNotStart, resident_bytes
-from measure.tools import generate_load, hold_clients, start_null_server
+from measure.poolers import POOL_SIZE, Contender, Setup, poolers_of, start, stop
+from measure.processes import Child, ChildFailed, DidNotStart, resident_bytes
+from measure.tools import generate_load, hold_clients, hold_tls_clients, start_null_server
 from measure.workplace import Workplace
 
 IDLE_CLIENTS = (1000, 3000)
+IDLE_TLS_CLIENTS = (200, 1000)
 STARTS = 10
 FILLS = 5
 FILL_CLIENTS = 1000
@@ -43,21 +45,34 @@ def measure_memory(place: Workplace) -> dict:
     server = start_null_server(place)
     setup = Setup(server.tcp, clients_max=IDLE_CLIENTS[-1] + 100)
     for queries in (0, 1):
+        hold = functools.partial(hold_clients, transactions=queries)
         for name in poolers_of(place.programs):
-            _measure(data, {"contender": name, "queries_before": queries}, lambda: _memory_of(place, name, setup, queries))
+            _measure(data, {"contender": name, "queries_before": queries}, lambda: _memory_of(place, name, setup, IDLE_CLIENTS, hold))
     place.children.stop(server.child)
     results.save("memory", data)
     return data
 
 
-def _memory_of(place: Workplace, name: str, setup: Setup, queries: int) -> dict:
+def measure_tls_memory(place: Workplace) -> dict:
+    """The same with 200 and 1000 idle clients by TLS."""
+    data = results.begin(place.programs, idle_clients=IDLE_TLS_CLIENTS)
+    server = start_null_server(place)
+    setup = Setup(server.tcp, clients_max=IDLE_TLS_CLIENTS[-1] + 100, certificate=certificate.make(place))
+    for name in poolers_of(place.programs):
+        _measure(data, {"contender": name}, lambda: _memory_of(place, name, setup, IDLE_TLS_CLIENTS, hold_tls_clients))
+    place.children.stop(server.child)
+    results.save("tls_memory", data)
+    return data
+
+
+def _memory_of(place: Workplace, name: str, setup: Setup, counts: tuple[int, ...], hold: Callable[[Workplace, Contender, int], Child]) -> dict:
     target = start(place, name, setup)
     holders = []
     try:
         figures: dict = {"rss_0": resident_bytes(target.pid)}
         held = 0
-        for count in IDLE_CLIENTS:
-            holders.append(hold_clients(place, target, count - held, "--transactions", queries))
+        for count in counts:
+            holders.append(hold(place, target, count - held))
             held = count
             time.sleep(1)  # let it finish what it does after a login
             figures[f"rss_{count}"] = resident_bytes(target.pid)
@@ -65,7 +80,7 @@ def _memory_of(place: Workplace, name: str, setup: Setup, queries: int) -> dict:
         for holder in holders:
             place.children.stop(holder)
         stop(place, target)
-    first, last = IDLE_CLIENTS
+    first, last = counts
     figures["bytes_per_client"] = (figures[f"rss_{last}"] - figures[f"rss_{first}"]) / (last - first)
     return figures
 

@@ -27,6 +27,7 @@ QUICK_PARTS = ["memory", "startup", "fill"]
 
 RSS_1000_TARGET = 12 * 1024 * 1024
 BYTES_PER_CLIENT_TARGET = 2048
+BYTES_PER_TLS_CLIENT_TARGET = 12 * 1024
 STARTUP_TARGET_MS = 100
 FILL_TARGET_MS = 1000
 # Ratios to PgBouncer.
@@ -211,7 +212,23 @@ def _memory() -> list[str]:
     head = ["", "the clients did", "0 clients MiB", "1000 clients MiB", "3000 clients MiB", "bytes a further client"]
     return ["## Memory of idle clients", _measured(data),
             "Resident memory of the whole process, without TLS. Targets: 1000 idle clients within 12 MiB, a further one within 2048 bytes.",
-            table(head, rows)]
+            table(head, rows), *_tls_memory()]
+
+
+def _tls_memory() -> list[str]:
+    data = results.load("tls_memory")
+    if not data or not data["cells"]:
+        return []
+    rows = []
+    for cell in data["cells"]:
+        if "error" in cell:
+            rows.append([LABELS[cell["contender"]], "**failed**", "–", "–", "–"])
+            continue
+        target = BYTES_PER_TLS_CLIENT_TARGET if cell["contender"] in BEZELS else None
+        rows.append([LABELS[cell["contender"]], *(number(cell[f"rss_{count}"] / 2**20) for count in (0, 200, 1000)),
+                     against(cell["bytes_per_client"], target, 0)])
+    return [f"By TLS 1.3, of clients that only logged in. Target: {BYTES_PER_TLS_CLIENT_TARGET} bytes for a further one.",
+            table(["", "0 clients MiB", "200 clients MiB", "1000 clients MiB", "bytes a further client"], rows)]
 
 
 def _startup() -> list[str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from measure import certificate, pgbench, pgbench_turns, results
 from measure.pgbench_rounds import rotated
-from measure.poolers import DATABASE, PASSWORD, SCRAM, SCRAM_PLAIN, TRUST, USER, LoginWay, Setup, poolers_of, start, stop
+from measure.poolers import SCRAM, SCRAM_PLAIN, TRUST, LoginWay, Setup, poolers_of, start, stop
 from measure.postgres import PrivatePostgres
 from measure.processes import ChildFailed, DidNotStart
-from measure.tools import result_of
-from measure.workplace import ROOT, Workplace
+from measure.tools import login_load_command, result_of
+from measure.workplace import Workplace
 
 # Whose connections are encrypted.
 CLIENTS_ONLY = "clients"
@@ -131,9 +131,7 @@ def _run_beside(place: Workplace, name: str, setup: Setup, crowd: Crowd, seconds
 def _send(place: Workplace, port: int, crowd: Crowd, seconds: float) -> dict:
     """Has the crowd log in and leave for some seconds; the result event."""
     log = place.path("login_load.log")
-    argv = ["/usr/bin/python3", "-B", ROOT / "bench" / "login_load.py", "--port", port, "--user", USER, "--database", DATABASE, "--password", PASSWORD,
-            "--seconds", seconds, *crowd.options]
-    child = place.children.start("login load", argv, log)
+    child = place.children.start("login load", [*login_load_command(port), "--seconds", seconds, *crowd.options], log)
     try:
         child.popen.wait(seconds + _READY_MAX_S)
     except subprocess.TimeoutExpired:

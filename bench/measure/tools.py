@@ -5,9 +5,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure.poolers import DATABASE, USER, Contender, Upstream
+from measure.poolers import DATABASE, PASSWORD, USER, Contender, Upstream
 from measure.processes import Child, ChildFailed, free_port, wait_for
-from measure.workplace import Workplace
+from measure.workplace import ROOT, Workplace
 
 
 def events_of(text: str) -> list[dict]:
@@ -68,10 +68,23 @@ def result_of(log: Path) -> dict:
     raise ChildFailed(f"the load generator gave no result:\n{log.read_text()[-2000:]}")
 
 
-def hold_clients(place: Workplace, target: Contender, clients: int, *extra: object) -> Child:
+def hold_clients(place: Workplace, target: Contender, clients: int, transactions: int = 0) -> Child:
     """Logs clients in and holds them until the child is stopped; returns once all are in."""
+    return _hold(place, clients, generator_command(place, target, "idle", clients, "--seconds", 600, "--transactions", transactions))
+
+
+def hold_tls_clients(place: Workplace, target: Contender, clients: int) -> Child:
+    """The same by TLS."""
+    return _hold(place, clients, [*login_load_command(target.port), "--tls", "--hold", clients])
+
+
+def login_load_command(port: int) -> list[object]:
+    """The program that logs in and leaves, or stays; without what it has to do."""
+    return ["/usr/bin/python3", "-B", ROOT / "bench" / "login_load.py", "--port", port, "--user", USER, "--database", DATABASE, "--password", PASSWORD]
+
+
+def _hold(place: Workplace, clients: int, argv: list[object]) -> Child:
     log = place.path("load_generator.log")
-    argv = generator_command(place, target, "idle", clients, "--seconds", 600, *extra)
     child = place.children.start("load generator", argv, log)
     wait_for(lambda: any(event["event"] == "holding" for event in events_of(log.read_text())), child,
              f"{clients} idle clients", timeout_s=120, pause_s=0.1)

@@ -12,13 +12,6 @@ namespace bezel::net {
 
 Acceptor::Acceptor(EventLoop& loop, int descriptor, uint16_t unix_port, Take take)
     : loop_(loop), descriptor_(descriptor), unix_port_(unix_port), take_(std::move(take)) {
-  const int status = uv_poll_init(loop_.uv(), &poll_, descriptor_);
-  if (status != 0) {
-    loop_.log().write(pool::LogLevel::error, fmt::format("could not wait for connections: {}", uv_strerror(status)));
-    closing_ = true;
-    return;
-  }
-  poll_.data = this;
   update_interest();
 }
 
@@ -26,11 +19,9 @@ void Acceptor::update_interest() {
   const bool wanted = !paused_ && !exhausted_ && !closing_;
   if (wanted == polling_) return;
   polling_ = wanted;
-  if (wanted) {
-    uv_poll_start(&poll_, UV_READABLE, on_poll);
-  } else if (!closing_) {
-    uv_poll_stop(&poll_);
-  }
+  if (!wanted) return loop_.poller().remove(descriptor_);
+  const int error = loop_.poller().add(descriptor_, EPOLLIN, *this);
+  if (error != 0) out_of_resources(error);
 }
 
 void Acceptor::pause() {
@@ -47,19 +38,12 @@ void Acceptor::close() {
   if (closing_) return;
   disarm();
   closing_ = true;
-  polling_ = false;
-  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), nullptr);
+  update_interest();
 }
 
-void Acceptor::on_poll(uv_poll_t* handle, int status, int) {
-  Acceptor& self = *static_cast<Acceptor*>(handle->data);
-  self.loop_.enter_callback();
-  if (status < 0) {
-    // libuv has stopped to poll. A listening socket has no lasting errors.
-    self.polling_ = false;
-    self.update_interest();
-  }
-  self.accept_some();
+void Acceptor::on_ready(uint32_t) {
+  loop_.enter_callback();
+  accept_some();
 }
 
 void Acceptor::accept_some() {

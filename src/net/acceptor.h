@@ -1,12 +1,11 @@
 #pragma once
 
-#include <uv.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "src/net/deadline.h"
+#include "src/net/poller.h"
 #include "src/net/socket_address.h"
 
 namespace bezel::net {
@@ -14,7 +13,7 @@ namespace bezel::net {
 class EventLoop;
 
 /// Accepts connections from one listening socket, which it does not own, on one loop.
-class Acceptor final : private Deadline {
+class Acceptor final : private Deadline, private Poller::Watcher {
  public:
   /// Gets each accepted descriptor (non-blocking) and owns it.
   using Take = std::function<void(int descriptor, const PeerAddress& peer)>;
@@ -35,7 +34,7 @@ class Acceptor final : private Deadline {
   static constexpr int64_t kExhaustedPauseUs = 100'000;
   static constexpr int64_t kExhaustedLogPeriodUs = 10'000'000;
 
-  static void on_poll(uv_poll_t* handle, int status, int events);
+  void on_ready(uint32_t events) override;
   void expire() override;
   void accept_some();
   /// False: there is nothing more to accept now.
@@ -44,7 +43,6 @@ class Acceptor final : private Deadline {
   void update_interest();
 
   EventLoop& loop_;
-  uv_poll_t poll_;
   int descriptor_;
   uint16_t unix_port_;
   Take take_;

@@ -63,12 +63,12 @@ class Connection::Linger final : public Deadline {
 
 Connection::Connection(EventLoop& loop, Events* events) : loop_(loop), events_(events), state_(State::dialling) {
   dialled_ = true;
-  loop_.connections_++;
+  loop_.connections_.push_back(*this);
 }
 
 Connection::Connection(EventLoop& loop, Events* events, int descriptor, const PeerAddress& peer)
     : loop_(loop), events_(events), descriptor_(descriptor), peer_(peer), state_(State::open) {
-  loop_.connections_++;
+  loop_.connections_.push_back(*this);
 }
 
 Connection::Connection(EventLoop& loop, Events* events, DetachedDescriptor& detached)
@@ -79,21 +79,25 @@ Connection::Connection(EventLoop& loop, Events* events, DetachedDescriptor& deta
 }
 
 Connection::~Connection() {
-  assert(handle_ == Handle::none && !dirty_ && !failing_);
-  loop_.connections_--;
+  assert(armed_ == 0 && !dirty_ && !failing_);
+  loop_.connections_.remove(*this);
 }
 
-bool Connection::start_polling(int interest) {
-  assert(handle_ == Handle::none);
-  const int status = uv_poll_init(loop_.uv(), &poll_, descriptor_);
-  if (status != 0) {
-    error_ = static_cast<int16_t>(-status);
+bool Connection::poll_for(uint32_t interest) {
+  if (interest == armed_) return true;
+  int error = 0;
+  if (interest == 0) {
+    loop_.poller_.remove(descriptor_);
+  } else if (armed_ == 0) {
+    error = loop_.poller_.add(descriptor_, interest, *this);
+  } else {
+    error = loop_.poller_.modify(descriptor_, interest, *this);
+  }
+  if (error != 0) {
+    error_ = static_cast<int16_t>(error);
     return false;
   }
-  poll_.data = this;
-  handle_ = Handle::open;
   armed_ = static_cast<uint8_t>(interest);
-  uv_poll_start(&poll_, interest, on_poll);
   return true;
 }
 
@@ -269,29 +273,28 @@ void Connection::settle() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Reading.
 
-void Connection::on_poll(uv_poll_t* handle, int status, int events) {
-  Connection& self = *static_cast<Connection*>(handle->data);
-  self.loop_.enter_callback();
-  if (status < 0) {
-    // libuv has stopped to poll: the socket has an error (EPOLLERR).
-    self.armed_ = 0;
-    return self.on_poll_error();
+void Connection::on_ready(uint32_t events) {
+  // What is polled for may have changed since the turn began, and the connection may have ended.
+  if (armed_ == 0) return;
+  loop_.enter_callback();
+  if (state_ == State::dialling) return dial_->on_ready();
+  if ((events & EPOLLERR) != 0) return on_poll_error();
+  events &= armed_;
+  // EPOLLHUP alone: whatever is waited for will not come in any other way.
+  if (events == 0) events = armed_;
+  if ((events & EPOLLOUT) != 0) {
+    blocked_ = false;
+    loop_.mark_dirty(*this);
   }
-  if (self.state_ == State::dialling) return self.dial_->on_ready();
-  if ((events & UV_WRITABLE) != 0) {
-    self.blocked_ = false;
-    self.loop_.mark_dirty(self);
-  }
-  if ((events & UV_READABLE) != 0) {
-    self.receive();
-  } else if ((events & UV_PRIORITIZED) != 0) {
-    self.blind_ = true;
-    self.update_interest();
+  if ((events & EPOLLIN) != 0) {
+    receive();
+  } else if ((events & EPOLLPRI) != 0) {
+    blind_ = true;
+    update_interest();
   }
 }
 
 void Connection::on_poll_error() {
-  if (state_ == State::dialling) return dial_->on_ready();
   if (state_ == State::lingering) return close_now();
   if (state_ != State::open) return;
   if (!can_receive()) {
@@ -374,25 +377,18 @@ void Connection::unmute() {
 }
 
 void Connection::update_interest() {
-  if (handle_ != Handle::open) return;
-  int wanted = blocked_ ? UV_WRITABLE : 0;
+  uint32_t wanted = blocked_ ? uint32_t{EPOLLOUT} : 0;
   if (state_ == State::lingering) {
-    if (shut_) wanted |= UV_READABLE;
+    if (shut_) wanted |= EPOLLIN;
   } else if (!eof_ && error_ == 0) {
     // A muted connection must be polled for something, or its failure would not be noticed; urgent data never come.
     if (!muted_) {
-      wanted |= UV_READABLE;
+      wanted |= EPOLLIN;
     } else if (!blind_) {
-      wanted |= UV_PRIORITIZED;
+      wanted |= EPOLLPRI;
     }
   }
-  if (wanted == armed_) return;
-  armed_ = static_cast<uint8_t>(wanted);
-  if (wanted != 0) {
-    uv_poll_start(&poll_, wanted, on_poll);
-  } else {
-    uv_poll_stop(&poll_);
-  }
+  if (!poll_for(wanted)) loop_.tell_failure_later(*this);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -412,7 +408,7 @@ void Connection::end(std::string_view reason) {
   unsent_.clear();
   blocked_ = false;
   dismiss_slot();
-  close_handle();
+  poll_for(0);
   if (told_closed_) return;
   told_closed_ = true;
   events_->on_closed(reason);
@@ -424,7 +420,7 @@ std::unique_ptr<pool::DetachedStream> Connection::detach() {
   assert(tls_ == nullptr || tls_->is_ready);
   auto detached = std::make_unique<DetachedDescriptor>(descriptor_, peer_, std::move(tls_), std::move(unsent_));
   dismiss_slot();
-  close_handle();
+  poll_for(0);
   descriptor_ = -1;
   state_ = State::ended;
   told_closed_ = true;
@@ -504,11 +500,8 @@ void Connection::close_now() {
   unsent_.clear();
   linger_.reset();
   tls_.reset();
-  dismiss_slot();
-  close_handle();
-  if (descriptor_ >= 0) ::close(descriptor_);
-  descriptor_ = -1;
-  if (handle_ == Handle::none) loop_.bury(*this);
+  close_descriptor();
+  loop_.bury(*this);
 }
 
 void Connection::dismiss_slot() {
@@ -517,21 +510,16 @@ void Connection::dismiss_slot() {
   slot_ = Send::kNoSlot;
 }
 
-void Connection::close_handle() {
-  if (handle_ != Handle::open) return;
-  handle_ = Handle::closing;
-  armed_ = 0;
-  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), on_handle_closed);
-}
-
-void Connection::on_handle_closed(uv_handle_t* handle) {
-  Connection& self = *static_cast<Connection*>(handle->data);
-  self.handle_ = Handle::none;
-  if (self.state_ == State::closed) {
-    self.loop_.bury(self);
-  } else if (self.dial_ != nullptr && !self.loop_.closed_) {
-    self.dial_->on_handle_closed();
+void Connection::close_descriptor() {
+  if (descriptor_ < 0) return;
+  if (slot_ != Send::kNoSlot) {
+    // The submitter's table may refer to the socket for a while yet, which would keep it polled.
+    poll_for(0);
+    dismiss_slot();
   }
+  ::close(descriptor_);
+  descriptor_ = -1;
+  armed_ = 0;
 }
 
 }  // namespace bezel::net

@@ -1,14 +1,14 @@
 #pragma once
 
-#include <uv.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "pool/byte_stream.h"
+#include "pool/intrusive_list.h"
 #include "src/net/deadline.h"
+#include "src/net/poller.h"
 #include "src/net/socket_address.h"
 #include "src/net/submitter.h"
 #include "src/net/tls_state.h"
@@ -44,13 +44,12 @@ class DetachedDescriptor final : public pool::DetachedStream {
 /// A socket of one loop: pool::ByteStream on a non-blocking descriptor. Every idle client has one, so it is small.
 ///
 /// Life: born by EventLoop (dialling or open); `open` until the peer or an error ends it (`ended`) or the pool releases
-/// it
-/// (`lingering` while what was written is sent and the peer has not closed, then `closed`). It is destroyed by the loop
-/// between turns when it is released and libuv has let go of the handle.
+/// it (`lingering` while what was written is sent and the peer has not closed, then `closed`). The loop destroys it
+/// between turns, so that what happens within a turn may still refer to it.
 ///
 /// Invariants: bytes leave in the order of writing (unsent_ first, then this turn's slices); while blocked_ the kernel
 /// does not take more and interest in writing is armed; on_closed() is called once at most, nothing after release().
-class Connection final : public pool::ByteStream {
+class Connection final : public pool::ByteStream, private Poller::Watcher {
  public:
   /// A connection that is to be dialled: `dial_` is set by the loop.
   Connection(EventLoop& loop, Events* events);
@@ -87,13 +86,13 @@ class Connection final : public pool::ByteStream {
   class Linger;
 
   enum class State : uint8_t { dialling, open, lingering, ended, closed };
-  enum class Handle : uint8_t { none, open, closing };
 
   ~Connection();
 
   // Called by the loop.
-  /// Begins to poll. False (and errno is kept as the failure) when libuv refuses.
-  bool start_polling(int interest);
+  /// Polls for `interest` (EPOLLIN, EPOLLOUT, EPOLLPRI; 0: not at all) from now on. False (and errno is kept as the
+  /// failure) when the kernel refuses.
+  bool poll_for(uint32_t interest);
   /// Makes this turn's send, if there is one to be made; its pieces go to `pieces`, which has room for all.
   bool gather(Send& send, iovec* pieces);
   /// What became of that send.
@@ -105,8 +104,7 @@ class Connection final : public pool::ByteStream {
   /// A failure that could not be told when it happened.
   void tell_failure();
 
-  static void on_poll(uv_poll_t* handle, int status, int events);
-  static void on_handle_closed(uv_handle_t* handle);
+  void on_ready(uint32_t events) override;
   void on_poll_error();
   void receive();
   void receive_tls();
@@ -131,19 +129,20 @@ class Connection final : public pool::ByteStream {
   void keep_unsent(const Send& send, size_t sent_bytes);
   void forget_slices();
   void update_interest();
-  /// The connection is over: closes the handle and tells it.
+  /// The connection is over: polls no more and tells it.
   void end(std::string_view reason);
   void connected();
   void finish_sending();
   void discard_received();
   void close_now();
-  void close_handle();
+  /// Polls no more, and the descriptor is closed.
+  void close_descriptor();
   void dismiss_slot();
 
-  uv_poll_t poll_;
   EventLoop& loop_;
   Events* events_;
   Connection* next_dirty_ = nullptr;
+  pool::ListHook<Connection> in_loop_;
   std::unique_ptr<Dial> dial_;
   std::unique_ptr<Linger> linger_;
   std::unique_ptr<TlsState> tls_;
@@ -159,7 +158,6 @@ class Connection final : public pool::ByteStream {
   uint8_t armed_ = 0;  ///< what is polled for
   uint8_t sends_ = 0;  ///< until it is worth a slot
   State state_;
-  Handle handle_ = Handle::none;
   bool dialled_ : 1 = false;  ///< by us: to a server, not from a client
   bool dirty_ : 1 = false;    ///< in one of the loop's lists of connections to flush
   bool failing_ : 1 = false;  ///< in the loop's list of failures to tell
@@ -175,6 +173,6 @@ class Connection final : public pool::ByteStream {
   bool shut_ : 1 = false;  ///< lingering: our side is closed
 };
 
-static_assert(sizeof(Connection) <= 288, "every idle client pays for this");
+static_assert(sizeof(Connection) <= 160, "every idle client pays for this");
 
 }  // namespace bezel::net

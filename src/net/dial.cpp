@@ -57,8 +57,7 @@ void Dial::attempt() {
   while (tried_ < addresses_.size()) {
     const int error = connect_socket(current());
     if (error == 0) return;
-    Descriptor(connection_.descriptor_).reset();
-    connection_.descriptor_ = -1;
+    connection_.close_descriptor();
     error_ = std::strerror(error);
     tried_++;
   }
@@ -83,7 +82,7 @@ int Dial::begin_connect(const SocketAddress& address) {
     arm(connection_.loop_.deadlines(), connection_.loop_.now_us() + kFullQueueRetryUs);
     return 0;
   }
-  if (!connection_.start_polling(UV_WRITABLE)) return std::exchange(connection_.error_, int16_t{0});
+  if (!connection_.poll_for(EPOLLOUT)) return std::exchange(connection_.error_, int16_t{0});
   if (addresses_.size() > 1 && connect_timeout_us_ > 0) {
     // An address that does not answer must leave time for the others.
     const int64_t share_us = connect_timeout_us_ / static_cast<int64_t>(addresses_.size());
@@ -121,14 +120,7 @@ void Dial::attempt_failed(int error) {
   waiting_for_queue_ = false;
   error_ = std::strerror(error);
   tried_++;
-  const bool had_handle = connection_.handle_ == Connection::Handle::open;
-  connection_.close_handle();
-  Descriptor(connection_.descriptor_).reset();
-  connection_.descriptor_ = -1;
-  if (!had_handle) attempt();
-}
-
-void Dial::on_handle_closed() {
+  connection_.close_descriptor();
   attempt();
 }
 

@@ -21,10 +21,8 @@ class Dial final : private Deadline, private Resolver::Waiter {
   ~Dial() override;
 
   void start();
-  /// The attempt under way has succeeded or failed: libuv says the socket is writable.
+  /// The attempt under way has succeeded or failed: its socket is writable, or broken.
   void on_ready();
-  /// The last attempt's handle is gone: the next one may begin.
-  void on_handle_closed();
   /// Why it failed, for on_closed().
   const std::string& error() const { return error_; }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -17,15 +18,8 @@
 namespace bezel::net {
 namespace {
 
-template <typename Handle>
-EventLoop& loop_of(Handle* handle) {
-  return *static_cast<EventLoop*>(handle->data);
-}
-
-template <typename Handle>
-void close_plain(Handle& handle) {
-  uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);
-}
+/// With nothing to wait for, the loop looks up once an hour.
+constexpr int64_t kWaitMsMax = 3'600'000;
 
 int64_t monotonic_us() {
   return static_cast<int64_t>(uv_hrtime() / 1000);
@@ -33,35 +27,19 @@ int64_t monotonic_us() {
 
 }  // namespace
 
-struct EventLoop::Offload {
-  EventLoop& loop;
-  std::function<void()> work, done;
-  uv_work_t request{};
-
-  static void on_work(uv_work_t* request) { static_cast<Offload*>(request->data)->work(); }
-  static void on_done(uv_work_t* request, int) {
-    const std::unique_ptr<Offload> self(static_cast<Offload*>(request->data));
-    self->loop.enter_callback();
-    self->loop.offloads_--;
-    if (!self->loop.stopping_) self->done();
-  }
-};
-
-EventLoop::EventLoop(const Log& log, NameCache& names)
-    : log_(log), submitter_(std::make_unique<PlainSubmitter>()), resolver_(*this, names) {
+EventLoop::EventLoop(const Log& log, NameCache& names, BlockingThreads& threads)
+    : threads_(threads), log_(log), submitter_(std::make_unique<PlainSubmitter>()), resolver_(*this, names) {
   const int status = uv_loop_init(&uv_);
   // At the start of the program, where nothing else could be done about it.
   if (status != 0) throw std::runtime_error(fmt::format("could not make an event loop: {}", uv_strerror(status)));
-  uv_prepare_init(&uv_, &prepare_);
-  uv_check_init(&uv_, &check_);
-  uv_idle_init(&uv_, &idle_);
-  uv_timer_init(&uv_, &timer_);
-  const int async_status = uv_async_init(&uv_, &async_, [](uv_async_t* handle) { loop_of(handle).run_tasks(); });
-  if (async_status != 0) {
-    throw std::runtime_error(fmt::format("could not make an event loop: {}", uv_strerror(async_status)));
-  }
-  prepare_.data = check_.data = idle_.data = timer_.data = async_.data = this;
+  poll_part(uv_backend_fd(&uv_), EPOLLIN, uv_part_);
+  poll_part(mailbox_->descriptor(), EPOLLIN | EPOLLET, mail_part_);
   read_clock();
+}
+
+void EventLoop::poll_part(int descriptor, uint32_t events, Part& part) {
+  const int error = poller_.add(descriptor, events, part);
+  if (error != 0) throw std::runtime_error(fmt::format("could not make an event loop: {}", std::strerror(error)));
 }
 
 EventLoop::~EventLoop() {
@@ -87,7 +65,7 @@ pool::StreamPtr EventLoop::dial(const pool::HostAddress& address, const pool::Se
 
 pool::StreamPtr EventLoop::attach(DetachedDescriptor& detached, pool::ByteStream::Events& events) {
   auto* const connection = new Connection(*this, &events, detached);
-  if (!connection->start_polling(UV_READABLE)) tell_failure_later(*connection);
+  if (!connection->poll_for(EPOLLIN)) tell_failure_later(*connection);
   return pool::StreamPtr(connection);
 }
 
@@ -98,8 +76,8 @@ void EventLoop::adopt(int descriptor, const PeerAddress& peer) {
   }
   auto* const connection = new Connection(*this, nullptr, descriptor, peer);
   pool::StreamPtr stream(connection);
-  if (!connection->start_polling(UV_READABLE)) {
-    log_.write(pool::LogLevel::warning, "could not take in a connection: the event loop refused it");
+  if (!connection->poll_for(EPOLLIN)) {
+    log_.write(pool::LogLevel::warning, "could not take in a connection: the kernel does not poll it");
     return;
   }
   pool::ByteStream::Events* const events = client_->accepted(std::move(stream));
@@ -152,44 +130,42 @@ void EventLoop::bury_the_dead() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Turns.
 
-void EventLoop::prepare() {
+void EventLoop::turn() {
   if (!graveyard_.empty()) bury_the_dead();
-  const bool has_work = has_dirty() || !failures_.empty() || !graveyard_.empty();
-  if (has_work != idle_armed_) {
-    idle_armed_ = has_work;
-    if (has_work) {
-      uv_idle_start(&idle_, [](uv_idle_t*) {});
-    } else {
-      uv_idle_stop(&idle_);
-    }
-  }
-  arm_timer();
+  const int uv_ms = uv_wait_ms();
+  const auto own_ms = static_cast<int>(std::min<int64_t>((wait_us() + 999) / 1000, kWaitMsMax));
+  poller_.wait(uv_ms < 0 ? own_ms : std::min(uv_ms, own_ms));
+  // It has timers, or has changed what it polls for.
+  if (uv_ms >= 0) run_uv();
+  finish_turn();
 }
 
-void EventLoop::arm_timer() {
-  int64_t next_us = deadlines_.next_us();
-  if (stopping_) {
-    next_us = std::min(next_us, stop_until_us_);
-  } else {
-    next_us = std::min(next_us, client_->next_timer_us());
-  }
-  // A timer that comes too early does no harm; arming it anew in each turn would.
-  if (next_us == std::numeric_limits<int64_t>::max() || (timer_armed_ && timer_at_us_ <= next_us)) return;
-  timer_armed_ = true;
-  timer_at_us_ = next_us;
-  const int64_t delay_us = std::max<int64_t>(0, next_us - monotonic_us());
-  uv_timer_start(
-      &timer_, [](uv_timer_t* timer) { loop_of(timer).timer_armed_ = false; },
-      static_cast<uint64_t>((delay_us + 999) / 1000), 0);
+int EventLoop::uv_wait_ms() {
+  if (uv_loop_alive(&uv_) == 0) return -1;
+  // Its timers count from a clock that it reads when it runs.
+  if (uv_backend_timeout(&uv_) > 0) uv_update_time(&uv_);
+  return uv_backend_timeout(&uv_);
 }
 
-void EventLoop::check() {
+int64_t EventLoop::wait_us() const {
+  if (has_dirty() || !failures_.empty() || !graveyard_.empty()) return 0;
+  const int64_t other_us = stopping_ ? stop_until_us_ : client_->next_timer_us();
+  const int64_t next_us = std::min(deadlines_.next_us(), other_us);
+  return next_us == std::numeric_limits<int64_t>::max() ? kWaitMsMax * 1000
+                                                        : std::max<int64_t>(0, next_us - monotonic_us());
+}
+
+void EventLoop::run_uv() {
+  uv_run(&uv_, UV_RUN_NOWAIT);
+}
+
+void EventLoop::finish_turn() {
   enter_callback();
   tell_failures();
   if (deadlines_.next_us() <= now_us_) deadlines_.run(now_us_);
   if (!stopping_ && client_->next_timer_us() <= now_us_) client_->run_timers();
   end_turn();
-  if (stopping_ && (lingering_ == 0 || now_us_ >= stop_until_us_)) uv_stop(&uv_);
+  if (stopping_ && (lingering_ == 0 || now_us_ >= stop_until_us_)) stopped_ = true;
 }
 
 void EventLoop::end_turn() {
@@ -282,45 +258,35 @@ std::string EventLoop::start_sending(pool::BatchedSends wanted) {
   return all_reasons;
 }
 
-void EventLoop::post(std::function<void()> task) {
-  const std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  if (tasks_.size() == 1 && is_open_) uv_async_send(&async_);
-}
-
-void EventLoop::request_stop() {
-  const std::lock_guard lock(mutex_);
-  stop_requested_ = true;
-  if (is_open_) uv_async_send(&async_);
-}
-
-void EventLoop::run_tasks() {
+void EventLoop::read_mail() {
   enter_callback();
-  std::vector<std::function<void()>> tasks;
-  bool stop = false;
-  {
-    const std::lock_guard lock(mutex_);
-    tasks.swap(tasks_);
-    stop = stop_requested_;
+  Mailbox::Letters letters = mailbox_->take();
+  for (const auto& offload : letters.finished) {
+    offloads_--;
+    if (!stopping_) offload->done();
   }
-  for (auto& task : tasks) {
+  for (auto& task : letters.tasks) {
     if (!stopping_) task();
   }
-  if (stop && !stopping_) begin_stop();
+  if (letters.stop && !stopping_) begin_stop();
 }
 
 void EventLoop::offload(std::function<void()> work, std::function<void()> done) {
-  auto* const offload = new Offload{*this, std::move(work), std::move(done)};
-  offload->request.data = offload;
   offloads_++;
-  uv_queue_work(&uv_, &offload->request, Offload::on_work, Offload::on_done);
+  // Both are destroyed by this thread: what they own may be used by it.
+  auto* const offload = new Mailbox::Offload{std::move(work), std::move(done)};
+  BlockingThreads::Job job;
+  job.work = [offload, mailbox = mailbox_] {
+    offload->work();
+    mailbox->finished(std::unique_ptr<Mailbox::Offload>(offload));
+  };
+  // Without any thread, it holds up this one, which is better than not being done.
+  if (!threads_.run(job)) job.work();
 }
 
 void EventLoop::run() {
-  uv_prepare_start(&prepare_, [](uv_prepare_t* handle) { loop_of(handle).prepare(); });
-  uv_check_start(&check_, [](uv_check_t* handle) { loop_of(handle).check(); });
   read_clock();
-  uv_run(&uv_, UV_RUN_DEFAULT);
+  while (!stopped_) turn();
   close_everything();
 }
 
@@ -334,57 +300,33 @@ void EventLoop::begin_stop() {
 void EventLoop::close_everything() {
   closed_ = true;
   stopping_ = true;
-  std::vector<std::function<void()>> dropped;
-  {
-    const std::lock_guard lock(mutex_);
-    is_open_ = false;
-    dropped.swap(tasks_);
-  }
-  dropped.clear();
+  mailbox_->close_to_tasks();
   for (auto& acceptor : acceptors_) acceptor->close();
-  // From here on there are no UV_POLL handles but those of connections, and no dial can be told of an answer.
-  resolver_.close();
-  uv_walk(
-      &uv_,
-      [](uv_handle_t* handle, void*) {
-        if (handle->type != UV_POLL || uv_is_closing(handle)) return;
-        auto* const connection = static_cast<Connection*>(handle->data);
-        if (connection->released_) {
-          connection->close_now();
-        } else {
-          connection->told_closed_ = true;
-          connection->end({});
-        }
-      },
-      nullptr);
-  uv_prepare_stop(&prepare_);
-  uv_check_stop(&check_);
-  uv_idle_stop(&idle_);
-  uv_timer_stop(&timer_);
+  resolver_.close();  // no dial can be told of an answer any more
+  for (Connection* one = connections_.front(); one != nullptr; one = connections_.next(*one)) {
+    if (one->released_) {
+      one->close_now();
+    } else {
+      one->told_closed_ = true;
+      one->end({});
+    }
+  }
   tell_failures();
   take_dirty();
-  close_plain(prepare_);
-  close_plain(check_);
-  close_plain(idle_);
-  close_plain(async_);
-  finish_requests();
+  await_offloads();
   bury_the_dead();
   submitter_ = std::make_unique<PlainSubmitter>();
-  if (connections_ > 0) {
-    log_.write(pool::LogLevel::error, fmt::format("{} streams were not released at the end of a worker", connections_));
+  if (!connections_.empty()) {
+    log_.write(pool::LogLevel::error,
+               fmt::format("{} streams were not released at the end of a worker", connections_.size()));
     abandoned_ = true;
   }
 }
 
-void EventLoop::finish_requests() {
-  // The timer only makes the loop look up now and then.
-  uv_timer_start(
-      &timer_, [](uv_timer_t*) {}, 0, 20);
-  while (offloads_ > 0) uv_run(&uv_, UV_RUN_ONCE);
-  uv_timer_stop(&timer_);
-  close_plain(timer_);
-  // Now only closing handles are left: their callbacks come in the next iterations.
-  for (int i = 0; i < 3; i++) uv_run(&uv_, UV_RUN_NOWAIT);
+void EventLoop::await_offloads() {
+  while (offloads_ > 0) poller_.wait(-1);
+  // What the resolver had in libuv closes in the next iterations.
+  for (int i = 0; i < 3; i++) run_uv();
 }
 
 }  // namespace bezel::net

@@ -2,34 +2,36 @@
 
 #include <uv.h>
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "src/net/acceptor.h"
+#include "src/net/blocking_threads.h"
 #include "src/net/connection.h"
 #include "src/net/deadline.h"
 #include "src/net/loop_client.h"
 #include "src/net/loop_runtime.h"
+#include "src/net/mailbox.h"
+#include "src/net/poller.h"
 #include "src/net/resolver.h"
 #include "src/net/submitter.h"
 #include "src/net/turn_memory.h"
 
 namespace bezel::net {
 
-/// The event loop of one worker: libuv for readiness, everything else by turns (see LoopClient).
+/// The event loop of one worker, by turns (see LoopClient): a turn destroys what is gone, waits, receives from all that
+/// is ready, and ends with failures, timers, the flush and the client's end of turn.
 ///
-/// In libuv's order: timers (only wake up), idle (keeps awake while work is left over), prepare (arms the timer,
-/// destroys what is gone), poll (all receiving and all tasks), check (failures, timers, flush, end of turn), closing.
+/// Sockets and the mailbox are in a poller. So is a libuv loop, for look-ups of names.
 /// Used by its own thread only, but for post() and request_stop().
 class EventLoop {
  public:
   /// Throws std::runtime_error when the process has no descriptors left for it.
-  EventLoop(const Log& log, NameCache& names);
+  /// `threads`: for offloaded work.
+  EventLoop(const Log& log, NameCache& names, BlockingThreads& threads);
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
   ~EventLoop();
@@ -38,8 +40,8 @@ class EventLoop {
   /// "" or why sends are not batched though `wanted` says so; sending works all the same.
   std::string start_sending(pool::BatchedSends wanted);
   void run();
-  void request_stop();
-  void post(std::function<void()> task);
+  void request_stop() { mailbox_->request_stop(); }
+  void post(std::function<void()> task) { mailbox_->post(std::move(task)); }
 
   int64_t now_us() const { return now_us_; }
   pool::StreamPtr dial(const pool::HostAddress& address, const pool::Settings& settings,
@@ -49,7 +51,7 @@ class EventLoop {
   void adopt(int descriptor, const PeerAddress& peer);
   void offload(std::function<void()> work, std::function<void()> done);
   std::vector<std::unique_ptr<Acceptor>>& acceptors() { return acceptors_; }
-  size_t connection_count() const { return connections_; }
+  size_t connection_count() const { return connections_.size(); }
   /// How sends are batched now; never `automatic`.
   pool::BatchedSends batched_sends() const { return batched_sends_; }
   const LoopFigures& figures() const { return figures_; }
@@ -61,10 +63,12 @@ class EventLoop {
 
   // For the parts of this layer.
   uv_loop_t* uv() { return &uv_; }
+  Poller& poller() { return poller_; }
   const Log& log() const { return log_; }
   Resolver& resolver() { return resolver_; }
   DeadlineQueue& deadlines() { return deadlines_; }
-  /// Each callback from libuv begins with this: the clock is read by the first of a turn, and by few others.
+  /// Each event and each callback from libuv begins with this: the clock is read by the first of a turn, and by few
+  /// others.
   void enter_callback() {
     if (callbacks_++ % kCallbacksPerClock == 0) read_clock();
   }
@@ -72,7 +76,13 @@ class EventLoop {
  private:
   friend class Connection;
   friend class Dial;
-  struct Offload;
+  /// Something in the poller that is no connection.
+  struct Part final : Poller::Watcher {
+    EventLoop& loop;
+    void (EventLoop::*const run)();
+    Part(EventLoop& its_loop, void (EventLoop::*its_run)()) : loop(its_loop), run(its_run) {}
+    void on_ready(uint32_t) override { (loop.*run)(); }
+  };
   /// Connections to flush, in the order of their first write.
   struct DirtyList {
     Connection* first = nullptr;
@@ -94,8 +104,14 @@ class EventLoop {
   void tell_failure_later(Connection& connection);
   void bury(Connection& connection) { graveyard_.push_back(&connection); }
 
-  void prepare();
-  void check();
+  void poll_part(int descriptor, uint32_t events, Part& part);
+  void turn();
+  /// How long libuv would wait: -1 for ever, 0 not at all.
+  int uv_wait_ms();
+  /// How long the loop may wait, libuv put aside.
+  int64_t wait_us() const;
+  void run_uv();
+  void finish_turn();
   void end_turn();
   void flush();
   void flush_round();
@@ -103,18 +119,17 @@ class EventLoop {
   void gather_sends();
   void tell_failures();
   void bury_the_dead();
-  void arm_timer();
-  void run_tasks();
+  void read_mail();
   void begin_stop();
   void close_everything();
-  void finish_requests();
+  void await_offloads();
 
   uv_loop_t uv_;
-  uv_prepare_t prepare_;
-  uv_check_t check_;
-  uv_idle_t idle_;
-  uv_timer_t timer_;
-  uv_async_t async_;
+  Poller poller_;
+  Part uv_part_{*this, &EventLoop::run_uv};
+  Part mail_part_{*this, &EventLoop::read_mail};
+  const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  BlockingThreads& threads_;
   const Log& log_;
   LoopClient* client_ = nullptr;
   std::unique_ptr<Submitter> submitter_;
@@ -124,16 +139,13 @@ class EventLoop {
 
   int64_t now_us_ = 0;
   int64_t linger_us_ = 5'000'000;
-  int64_t timer_at_us_ = 0;
   uint32_t callbacks_ = 0;
-  bool timer_armed_ = false;
-  bool idle_armed_ = false;
   pool::BatchedSends batched_sends_ = pool::BatchedSends::off;
   bool stopping_ = false;
+  bool stopped_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
   int64_t stop_until_us_ = 0;
-  size_t connections_ = 0;
   size_t lingering_ = 0;
   size_t offloads_ = 0;
   LoopFigures figures_;
@@ -149,13 +161,9 @@ class EventLoop {
   std::vector<Connection*> round_;
   std::vector<Send> sends_;
   std::vector<iovec> pieces_;
+  pool::IntrusiveList<Connection, &Connection::in_loop_> connections_;
   std::vector<Connection*> failures_;
   std::vector<Connection*> graveyard_;
-
-  std::mutex mutex_;  ///< guards what follows
-  std::vector<std::function<void()>> tasks_;
-  bool stop_requested_ = false;
-  bool is_open_ = true;  ///< async_ may be used
 };
 
 }  // namespace bezel::net

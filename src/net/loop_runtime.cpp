@@ -35,7 +35,7 @@ std::string system_user_name(uint32_t user_id) {
 }  // namespace
 
 LoopRuntime::LoopRuntime(LoopGroup& group, int index)
-    : group_(group), index_(index), loop_(std::make_unique<EventLoop>(group.log, group.names)) {}
+    : group_(group), index_(index), loop_(std::make_unique<EventLoop>(group.log, group.names, group.offloads)) {}
 
 LoopRuntime::~LoopRuntime() {
   if (loop_->is_abandoned()) keep_for_ever(std::move(loop_));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pool/runtime.h"
+#include "src/net/blocking_threads.h"
 #include "src/net/listen_sockets.h"
 #include "src/net/log.h"
 #include "src/net/loop_client.h"
@@ -22,6 +23,10 @@ class LoopRuntime;
 struct LoopGroup {
   Log log;
   NameCache names;
+  /// For handshakes, derived keys and names of users: enough that one that hangs does not hold up the others. They take
+  /// long and nobody waits for one as for a query, so they give way to the loops. A loop bounds what it hands over by
+  /// the logins that it lets begin.
+  BlockingThreads offloads{"bezel-offload", {.threads_max = 4, .waiting_max = SIZE_MAX, .nice = 5}};
   std::vector<LoopRuntime*> members;   ///< by worker's index
   std::atomic<uint32_t> next_unix{0};  ///< whose turn it is to get a Unix socket's connection
 };

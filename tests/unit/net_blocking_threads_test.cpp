@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "src/login/blocking_threads.h"
+#include "src/net/blocking_threads.h"
 
-using namespace bezel::login;
+using namespace bezel::net;
 
 namespace {
 
@@ -42,7 +42,7 @@ void wait_for(const std::atomic<int>& counter, int value) {
 
 TEST_CASE("blocking threads: so many at once, and so many that wait") {
   const auto gate = std::make_shared<Gate>();
-  BlockingThreads threads("test", 2, 3);
+  BlockingThreads threads("test", {2, 3});
   for (int i = 0; i < 2; i++) REQUIRE(threads.run(waiting_job(gate)));
   wait_for(gate->begun, 2);
   for (int i = 0; i < 3; i++) CHECK(threads.run(waiting_job(gate)));
@@ -58,7 +58,7 @@ TEST_CASE("blocking threads: so many at once, and so many that wait") {
 
 TEST_CASE("blocking threads: what nobody wants any more makes room, and is not begun") {
   const auto gate = std::make_shared<Gate>();
-  BlockingThreads threads("test", 1, 2);
+  BlockingThreads threads("test", {1, 2});
   REQUIRE(threads.run(waiting_job(gate)));
   wait_for(gate->begun, 1);
   CHECK(threads.run(waiting_job(gate, true)));
@@ -74,7 +74,7 @@ TEST_CASE("blocking threads: what nobody wants any more makes room, and is not b
 TEST_CASE("blocking threads: what hangs does not keep them from stopping, and is not told of") {
   const auto gate = std::make_shared<Gate>();
   {
-    BlockingThreads threads("test", 1, 2);
+    BlockingThreads threads("test", {1, 2});
     REQUIRE(threads.run(waiting_job(gate)));
     wait_for(gate->begun, 1);
     REQUIRE(threads.run(waiting_job(gate)));

@@ -1,6 +1,8 @@
-#include "src/login/blocking_threads.h"
+#include "src/net/blocking_threads.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <condition_variable>
 #include <deque>
@@ -9,11 +11,19 @@
 #include <thread>
 #include <utility>
 
-namespace bezel::login {
+namespace bezel::net {
+namespace {
+
+bool is_unwanted(const BlockingThreads::Job& job) {
+  return job.is_unwanted && job.is_unwanted();
+}
+
+}  // namespace
 
 struct BlockingThreads::State {
   const std::string name;
   const size_t threads_max, waiting_max;
+  const int nice;
 
   std::mutex mutex;  ///< guards what follows
   std::condition_variable changed;
@@ -21,12 +31,15 @@ struct BlockingThreads::State {
   size_t threads = 0, idle = 0;
   bool stopped = false;
 
-  State(std::string thread_name, size_t most_threads, size_t most_waiting)
-      : name(std::move(thread_name)), threads_max(most_threads), waiting_max(most_waiting) {}
+  State(std::string its_name, const Limits& limits)
+      : name(std::move(its_name)),
+        threads_max(limits.threads_max),
+        waiting_max(limits.waiting_max),
+        nice(limits.nice) {}
 };
 
-BlockingThreads::BlockingThreads(std::string name, size_t threads_max, size_t waiting_max)
-    : state_(std::make_shared<State>(std::move(name), threads_max, waiting_max)) {}
+BlockingThreads::BlockingThreads(std::string name, const Limits& limits)
+    : state_(std::make_shared<State>(std::move(name), limits)) {}
 
 BlockingThreads::~BlockingThreads() {
   stop(std::chrono::milliseconds(0));
@@ -34,10 +47,10 @@ BlockingThreads::~BlockingThreads() {
 
 bool BlockingThreads::run(Job job) {
   State& state = *state_;
-  const std::lock_guard lock(state.mutex);
+  std::unique_lock lock(state.mutex);
   if (state.stopped) return false;
   if (state.waiting.size() >= state.waiting_max) {
-    std::erase_if(state.waiting, [](const Job& one) { return one.is_unwanted(); });
+    std::erase_if(state.waiting, is_unwanted);
     if (state.waiting.size() >= state.waiting_max) return false;
   }
   if (state.idle <= state.waiting.size() && state.threads < state.threads_max) {
@@ -49,6 +62,7 @@ bool BlockingThreads::run(Job job) {
     }
   }
   state.waiting.push_back(std::move(job));
+  lock.unlock();
   state.changed.notify_one();
   return true;
 }
@@ -56,6 +70,8 @@ bool BlockingThreads::run(Job job) {
 void BlockingThreads::serve(const std::shared_ptr<State>& shared) {
   State& state = *shared;
   ::pthread_setname_np(::pthread_self(), state.name.c_str());
+  // Linux keeps it for each thread (setpriority(2), notes). Giving way is always permitted.
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), state.nice);
   std::unique_lock lock(state.mutex);
   while (true) {
     state.idle++;
@@ -65,11 +81,11 @@ void BlockingThreads::serve(const std::shared_ptr<State>& shared) {
     {
       const Job job = std::move(state.waiting.front());
       state.waiting.pop_front();
-      if (job.is_unwanted()) continue;
+      if (is_unwanted(job)) continue;
       lock.unlock();
       job.work();
       lock.lock();
-      if (!state.stopped) job.done();
+      if (!state.stopped && job.done) job.done();
     }
   }
   state.threads--;
@@ -85,4 +101,4 @@ bool BlockingThreads::stop(std::chrono::milliseconds patience) {
   return state.changed.wait_for(lock, patience, [&] { return state.threads == 0; });
 }
 
-}  // namespace bezel::login
+}  // namespace bezel::net

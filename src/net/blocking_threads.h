@@ -6,23 +6,29 @@
 #include <memory>
 #include <string>
 
-namespace bezel::login {
+namespace bezel::net {
 
-/// Runs work that may block for long and cannot be interrupted, on threads of its own: whoever waits for TLS handshakes
-/// or derived keys, which libuv's few threads make, must not wait for a slow directory. Threads begin with the first
+/// Runs work that takes long or blocks and cannot be interrupted, on threads of its own. Threads begin with the first
 /// work, and there are never more than needed. Thread-safe.
 class BlockingThreads {
  public:
   struct Job {
     std::function<void()> work;
     /// Follows work on the same thread, unless stop() was called meanwhile; must not block, nor call run() or stop().
+    /// May be empty.
     std::function<void()> done;
-    /// Whether it need not begin any more. Must not block.
+    /// Whether it need not begin any more. Must not block. Empty: it must.
     std::function<bool()> is_unwanted;
   };
 
+  struct Limits {
+    size_t threads_max, waiting_max;
+    /// How much the threads give way to others, as of nice(1).
+    int nice = 0;
+  };
+
   /// `name`: of each thread, at most 15 bytes.
-  BlockingThreads(std::string name, size_t threads_max, size_t waiting_max);
+  BlockingThreads(std::string name, const Limits& limits);
   BlockingThreads(const BlockingThreads&) = delete;
   BlockingThreads& operator=(const BlockingThreads&) = delete;
   ~BlockingThreads();
@@ -42,4 +48,4 @@ class BlockingThreads {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace bezel::login
+}  // namespace bezel::net
