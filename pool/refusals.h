@@ -32,7 +32,6 @@ class Refusals {
   bool remove(const HostAddress& host) {
     return std::erase_if(refusals_, [&](const Refusal& refusal) { return refusal.host == host; }) > 0;
   }
-  void clear() { refusals_.clear(); }
 
   /// Whether it is one of them, also where it may be asked again.
   bool has(const HostAddress& host) const { return find(host) != refusals_.end(); }
