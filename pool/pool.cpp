@@ -46,6 +46,7 @@ Pool::Pool(Worker& worker, DatabaseSettings database, std::shared_ptr<DatabaseSh
       timer_([](void* self) { static_cast<Pool*>(self)->launch(); }, this),
       unused_since_us_(worker.now_us()) {
   if (database_.upstream) upstream_ = worker.shared().upstreams.of(*database_.upstream);
+  wanted_ = {database_.target_session_attrs, database_.replica_lag_bytes_max};
   apply_settings();
 }
 
@@ -93,7 +94,9 @@ void Pool::set_database(const DatabaseSettings& database) {
                              database.server_parameters != database_.server_parameters ||
                              database.connect_query != database_.connect_query;
   database_ = database;
+  wanted_.lag_bytes_max = database_.replica_lag_bytes_max;
   if (!other_servers) return;
+  wanted_ = {database_.target_session_attrs, database_.replica_lag_bytes_max};
   upstream_ = database_.upstream ? worker_.shared().upstreams.of(*database_.upstream) : nullptr;
   retry_at_us_ = 0;
   defaults_ = {};
@@ -261,6 +264,12 @@ void Pool::server_logged_in(Server& server) {
   retry_at_us_ = 0;
   statistics_->server_logins.add(1);
   defaults_ = server.defaults();
+  if (wanted_.refusals.remove(server.host()) && upstream_) {
+    // Those who have fallen back to another one need it no more.
+    worker_.runtime().post(worker_.index(), [alive = alive_, this] {
+      if (*alive && upstream_) upstream_changed();
+    });
+  }
 }
 
 /// They would wait in vain, for all that is known.
@@ -291,18 +300,32 @@ void Pool::secret_asked_again(LearnedSecret::Change change) {
   launch();
 }
 
-void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error, bool by_learned_secret) {
+/// What a failed login means for the next ones.
+void Pool::note_failure(const Server& server, const protocol::ProtocolError& error) {
   const int64_t now = worker_.now_us();
-  statistics_->server_login_failures.add(1);
-  const bool is_sign = server.upstream() != nullptr && is_sign_of_change(error.sqlstate);
-  if (is_sign) {
+  const bool is_sign = is_sign_of_change(error.sqlstate);
+  if (server.upstream() != nullptr && is_sign) {
     // The upstream says when to try again, and where: nobody is held back by one member's failure.
+    wanted_.refusals.remove(server.host());
     server.upstream()->login_failed(server.host(), error.message, now, worker_.runtime().wall_clock_us());
-  } else {
-    last_login_failed_ = true;
-    last_login_error_ = error;
-    retry_at_us_ = now + worker_.settings().server_login_retry_us;
+    return;
   }
+  last_login_failed_ = true;
+  last_login_error_ = error;
+  const int64_t until_us = now + worker_.settings().server_login_retry_us;
+  if (is_sign || is_refusal_of_one_server(error.sqlstate)) {
+    // Another one may do.
+    wanted_.refusals.add(server.host(), until_us);
+    if (upstream_ || !all_hosts_refuse()) return;
+    retry_at_us_ = wanted_.refusals.next()->until_us;
+    return;
+  }
+  retry_at_us_ = until_us;
+}
+
+void Pool::server_login_failed(Server& server, const protocol::ProtocolError& error, bool by_learned_secret) {
+  statistics_->server_login_failures.add(1);
+  note_failure(server, error);
   login_ended(server);
   const bool passed_on = remove_server(server);
   if (requester_ != nullptr) requester_->login_failed(error, is_permanent(error.sqlstate));
@@ -423,6 +446,7 @@ void Pool::launch() {
   if (paused() || closing_) return;
   const int64_t now = worker_.now_us();
   size_t missing = missing_servers();
+  if (misses_who_refused(now)) ask_again_who_refused();
   // Until the primary is known, all who may be it are asked at once, also while some of them hang.
   if (upstream_ && (missing > 0 || seeks_primary())) {
     missing = std::max(missing, upstream_->tries_wanted(database_.target_session_attrs, now));
@@ -434,7 +458,7 @@ void Pool::launch() {
     }
     // While logins fail, one at a time finds out whether they still do.
     if (logging_in_ >= (last_login_failed_ ? 1 : kParallelLoginsMax)) return;
-    if (!open_server()) return;
+    if (!open_server(wanted_)) return;
     missing--;
   }
   if (missing > 0 && limits_.reserve_pool_size > 0 && !waiting_.empty()) {
@@ -499,10 +523,9 @@ void Pool::slot_came_free() {
 }
 
 /// Of the upstream. Nothing: nobody to be tried now; it is looked again later.
-std::optional<HostAddress> Pool::choose_member() {
+std::optional<HostAddress> Pool::choose_member(const Wanted& wanted) {
   const int64_t now = worker_.now_us();
-  const Upstream::Choice choice =
-      upstream_->choose(database_.target_session_attrs, database_.replica_lag_bytes_max, now);
+  const Upstream::Choice choice = upstream_->choose(wanted, now);
   if (!choice.address) {
     worker_.timers().schedule_no_later(timer_, choice.retry_at_us);
   } else if (choice.address == refused_host_ && now < refused_until_us_) {
@@ -513,25 +536,80 @@ std::optional<HostAddress> Pool::choose_member() {
   return choice.address;
 }
 
-std::optional<HostAddress> Pool::choose_host() {
-  if (upstream_) return choose_member();
-  const size_t hosts = database_.hosts.size();
-  if (database_.load_balance_hosts == LoadBalanceHosts::round_robin || last_login_failed_) {
-    database_share_->next_host.fetch_add(1, std::memory_order_relaxed);
-  }
-  return database_.hosts[database_share_->next_host.load(std::memory_order_relaxed) % hosts];
+bool Pool::all_hosts_refuse() const {
+  const int64_t now = worker_.now_us();
+  return std::all_of(database_.hosts.begin(), database_.hosts.end(),
+                     [&](const HostAddress& host) { return wanted_.refusals.bars(host, now); });
 }
 
-bool Pool::open_server() {
-  const std::optional<HostAddress> host = choose_host();
+std::optional<HostAddress> Pool::choose_host(const Wanted& wanted) {
+  if (upstream_) return choose_member(wanted);
+  const size_t hosts = database_.hosts.size();
+  std::atomic<uint32_t>& next = database_share_->next_host;
+  if (database_.load_balance_hosts == LoadBalanceHosts::round_robin || last_login_failed_) {
+    next.fetch_add(1, std::memory_order_relaxed);
+  }
+  const size_t first = next.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < hosts; i++) {
+    const HostAddress& host = database_.hosts[(first + i) % hosts];
+    if (!wanted.refusals.bars(host, worker_.now_us())) return host;
+  }
+  // All refuse, and it is time to ask one of them.
+  return database_.hosts[first % hosts];
+}
+
+bool Pool::open_server(const Wanted& wanted) {
+  const std::optional<HostAddress> host = choose_host(wanted);
   if (!host) return false;
   if (!take_slots()) {
     if (upstream_) upstream_->not_dialled(*host);
     return false;
   }
+  // One login is enough to find out whether it still refuses them.
+  if (wanted_.refusals.has(*host)) {
+    wanted_.refusals.add(*host, worker_.now_us() + worker_.settings().server_login_retry_us);
+  }
   logging_in_++;
   servers_.push_back(*new Server(*this, upstream_, *host, worker_.next_connection_id()));
   return true;
+}
+
+/// Whether it would be left if nobody refused logins.
+bool Pool::is_makeshift(const Server& server) const {
+  const bool is_open = server.state() != ServerState::login && server.state() != ServerState::closed;
+  return is_open && server.upstream() == upstream_.get() &&
+         !upstream_->serves(server.host(), {wanted_.attrs, wanted_.lag_bytes_max});
+}
+
+/// Whether readers are on the primary because a replica refused them, and that may be asked again.
+bool Pool::misses_who_refused(int64_t now_us) {
+  const Refusals::Refusal* refusal = wanted_.refusals.next();
+  if (!upstream_ || requester_ != nullptr || refusal == nullptr) return false;
+  if (now_us < refusal->until_us) {
+    worker_.timers().schedule_no_later(timer_, refusal->until_us);
+    return false;
+  }
+  if (!upstream_->serves(refusal->host, {TargetSessionAttrs::standby, wanted_.lag_bytes_max})) return false;
+  for (const Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    if (is_makeshift(*server)) return true;
+  }
+  return false;
+}
+
+/// By one more connection, for which another one goes if there are as many as there may be.
+void Pool::ask_again_who_refused() {
+  if (static_cast<int>(servers_.size()) < size_limit(worker_.now_us())) {
+    open_server({TargetSessionAttrs::standby, wanted_.lag_bytes_max, wanted_.refusals});
+    return;
+  }
+  Server* makeshift = nullptr;
+  for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
+    if (!is_makeshift(*server)) continue;
+    if (server->marked_to_close()) return;
+    if (makeshift == nullptr || server->state() == ServerState::idle) makeshift = server;
+  }
+  if (makeshift->state() != ServerState::idle) return makeshift->mark_to_close();
+  makeshift->close("a replica may take logins again");
 }
 
 void Pool::upstream_changed() {
@@ -540,7 +618,7 @@ void Pool::upstream_changed() {
   for (Server* server = servers_.front(); server != nullptr; server = ServerList::next(*server)) {
     // One that logs in says itself what it is.
     if (server->upstream() != upstream_.get() || server->state() == ServerState::login) continue;
-    if (upstream_->serves(server->host(), database.target_session_attrs, database.replica_lag_bytes_max)) continue;
+    if (upstream_->serves(server->host(), wanted_)) continue;
     leaving.push_back(server);
   }
   for (Server* server : leaving) {

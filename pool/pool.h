@@ -65,6 +65,8 @@ class Pool {
   PoolRequester* requester() const { return requester_; }
   /// Says where servers are; nullptr: the database's hosts are all the same to it.
   Upstream* upstream() const { return upstream_.get(); }
+  /// What it asks of the upstream.
+  const Wanted& wanted() const { return wanted_; }
   /// A client's login has found it out about the user of the servers.
   void learn_secret(const protocol::StoredSecret& secret, std::optional<PassedKeys> keys, bool from_query);
   const LearnedSecret& learned_secret() const { return learned_secret_; }
@@ -155,9 +157,14 @@ class Pool {
   void slot_came_free();
   bool take_slot(SlotCount& slots, int limit, SlotWaiters& waiters, bool of_database);
   Counter* gauge(ServerState state);
-  bool open_server();
-  std::optional<HostAddress> choose_host();
-  std::optional<HostAddress> choose_member();
+  bool open_server(const Wanted& wanted);
+  std::optional<HostAddress> choose_host(const Wanted& wanted);
+  std::optional<HostAddress> choose_member(const Wanted& wanted);
+  bool all_hosts_refuse() const;
+  void note_failure(const Server& server, const protocol::ProtocolError& error);
+  bool misses_who_refused(int64_t now_us);
+  bool is_makeshift(const Server& server) const;
+  void ask_again_who_refused();
   bool must_check(const Server& server) const;
   void login_ended(Server& server);
   void secret_asked_again(LearnedSecret::Change change);
@@ -176,6 +183,7 @@ class Pool {
   std::shared_ptr<DatabaseShare> database_share_;
   std::shared_ptr<UserShare> user_share_;
   std::shared_ptr<Upstream> upstream_;
+  Wanted wanted_;
   PoolLimits limits_;
   PoolRequester* const requester_;
   LearnedSecret learned_secret_{*this};

@@ -163,10 +163,8 @@ ServerRole ServerLogin::reported_role() const {
 
 void ServerLogin::role_known(ServerRole role) {
   done_ = true;
-  const DatabaseSettings& database = server_.pool_.database();
-  const std::string refusal =
-      server_.upstream()->logged_in(server_.host(), role, database.target_session_attrs, database.replica_lag_bytes_max,
-                                    worker_.now_us(), worker_.runtime().wall_clock_us());
+  const std::string refusal = server_.upstream()->logged_in(server_.host(), role, server_.pool_.wanted(),
+                                                            worker_.now_us(), worker_.runtime().wall_clock_us());
   if (!refusal.empty()) return server_.login_refused(refusal);
   server_.logged_in();
 }

@@ -167,7 +167,7 @@ void Upstream::tick(int64_t now_us) {
     for (State& state : members_) {
       if (state.failed_us == 0 || now_us - state.failed_us < kOutOfReachUs) continue;
       state.failed_us = 0;
-      look_again = look_again || is_better_to_read_from(state, 0);
+      look_again = look_again || is_better_to_read_from(state, {});
     }
     if (changing() && now_us - last_sign_us_ >= kQuietUs) {
       without_primary_since_us_ = 0;
@@ -231,15 +231,18 @@ void Upstream::end_change(int64_t now_us, const State* primary) {
 // ------------------------------------------------------------------------------------------------------------
 
 /// While it is not known who the primary is: the likeliest first, and each in its turn.
-Upstream::State* Upstream::choose_primary(int64_t now_us) {
-  if (confirmed_) return find(*primary_);
+Upstream::State* Upstream::choose_primary(const Wanted& wanted, int64_t now_us) {
+  if (confirmed_) return wanted.refusals.bars(*primary_, now_us) ? nullptr : find(*primary_);
+  const auto may_be_asked = [&](const State& state) {
+    return state.listed && may_try(state, now_us) && !wanted.refusals.bars(state.member.address, now_us);
+  };
   for (const std::optional<HostAddress>& likely : {leader_, primary_}) {
     State* state = likely ? find(*likely) : nullptr;
-    if (state != nullptr && state->listed && may_try(*state, now_us)) return state;
+    if (state != nullptr && may_be_asked(*state)) return state;
   }
   State* chosen = nullptr;
   for (State& state : members_) {
-    if (!state.listed || !may_try(state, now_us)) continue;
+    if (!may_be_asked(state)) continue;
     if (chosen == nullptr || state.try_again_at_us < chosen->try_again_at_us) chosen = &state;
   }
   return chosen;
@@ -255,22 +258,23 @@ bool Upstream::may_read_from(const State& state, int64_t lag_bytes_max) const {
 }
 
 /// Whether readers who have fallen back to the primary should leave it for this one.
-bool Upstream::is_better_to_read_from(const State& state, int64_t lag_bytes_max) const {
-  if (state.failed_us != 0 || !may_read_from(state, lag_bytes_max)) return false;
+bool Upstream::is_better_to_read_from(const State& state, const Wanted& wanted) const {
+  if (state.failed_us != 0 || wanted.refusals.has(state.member.address)) return false;
+  if (!may_read_from(state, wanted.lag_bytes_max)) return false;
   if (state.said && state.said->in_recovery) return true;
   // One that has not spoken yet may be better by the source's word, but not while it hangs.
   return state.member.role != MemberRole::unknown && state.tries == 0;
 }
 
-bool Upstream::better_is_to_be_had(int64_t lag_bytes_max) const {
+bool Upstream::better_is_to_be_had(const Wanted& wanted) const {
   return std::any_of(members_.begin(), members_.end(),
-                     [&](const State& state) { return is_better_to_read_from(state, lag_bytes_max); });
+                     [&](const State& state) { return is_better_to_read_from(state, wanted); });
 }
 
-Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us) {
+Upstream::State* Upstream::choose_replica(const Wanted& wanted, int64_t now_us) {
   State* chosen = nullptr;
   for (State& state : members_) {
-    if (!may_read_from(state, lag_bytes_max)) continue;
+    if (!may_read_from(state, wanted.lag_bytes_max) || wanted.refusals.bars(state.member.address, now_us)) continue;
     const bool known_good = state.said && state.said->in_recovery;
     if (!known_good && !may_try(state, now_us)) continue;
     if (chosen == nullptr || state.servers < chosen->servers) chosen = &state;
@@ -278,9 +282,10 @@ Upstream::State* Upstream::choose_replica(int64_t lag_bytes_max, int64_t now_us)
   return chosen;
 }
 
-Upstream::State* Upstream::choose_any(int64_t now_us) {
+Upstream::State* Upstream::choose_any(const Wanted& wanted, int64_t now_us) {
   State* chosen = nullptr;
   for (State& state : members_) {
+    if (wanted.refusals.bars(state.member.address, now_us)) continue;
     const bool known_good =
         state.said && (state.said->in_recovery || (confirmed_ && state.member.address == *primary_));
     if (!state.listed || (!known_good && !may_try(state, now_us))) continue;
@@ -299,31 +304,31 @@ int64_t Upstream::next_try_us(int64_t now_us) const {
   return next;
 }
 
-Upstream::Choice Upstream::choose(TargetSessionAttrs wanted, int64_t lag_bytes_max, int64_t now_us) {
+Upstream::Choice Upstream::choose(const Wanted& wanted, int64_t now_us) {
   const std::lock_guard lock(mutex_);
   State* state = nullptr;
-  switch (wanted) {
+  switch (wanted.attrs) {
     case TargetSessionAttrs::primary:
     case TargetSessionAttrs::read_write:
-      state = choose_primary(now_us);
+      state = choose_primary(wanted, now_us);
       break;
     case TargetSessionAttrs::standby:
-      state = choose_replica(lag_bytes_max, now_us);
+      state = choose_replica(wanted, now_us);
       break;
     case TargetSessionAttrs::prefer_standby:
-      state = choose_replica(lag_bytes_max, now_us);
+      state = choose_replica(wanted, now_us);
       // One that may be tried again in a moment: the primary would not be used.
-      if (state == nullptr && !better_is_to_be_had(lag_bytes_max)) state = choose_primary(now_us);
+      if (state == nullptr && !better_is_to_be_had(wanted)) state = choose_primary(wanted, now_us);
       break;
     case TargetSessionAttrs::read_only:
-      state = choose_replica(lag_bytes_max, now_us);
-      if (state == nullptr) state = choose_primary(now_us);
+      state = choose_replica(wanted, now_us);
+      if (state == nullptr) state = choose_primary(wanted, now_us);
       break;
     case TargetSessionAttrs::any:
-      state = choose_any(now_us);
+      state = choose_any(wanted, now_us);
       break;
   }
-  if (!confirmed_ && wants_primary(wanted)) {
+  if (!confirmed_ && wants_primary(wanted.attrs)) {
     last_sign_us_ = now_us;  // somebody needs to know
     changing_.store(true, std::memory_order_relaxed);
     if (without_primary_since_us_ == 0) without_primary_since_us_ = now_us;
@@ -365,29 +370,29 @@ bool Upstream::accepts_primary(const HostAddress& address, const ServerRole& rol
 }
 
 /// Why a connection to the member, that has just said what it is, is not used; empty: it may be.
-std::string_view Upstream::fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+std::string_view Upstream::fault_of(const State& state, const Wanted& wanted) const {
   const ServerRole& role = *state.said;
-  if (!satisfies(role, wanted)) {
-    return role.in_recovery                           ? "the server is a standby"
-           : wanted == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
-                                                      : "the server is a primary";
+  if (!satisfies(role, wanted.attrs)) {
+    return role.in_recovery                                 ? "the server is a standby"
+           : wanted.attrs == TargetSessionAttrs::read_write ? "sessions on the server are read-only by default"
+                                                            : "the server is a primary";
   }
-  return is_of_use(state, wanted, lag_bytes_max) ? "" : "the upstream has come to lead elsewhere during the login";
+  return is_of_use(state, wanted) ? "" : "the upstream has come to lead elsewhere during the login";
 }
 
-std::string Upstream::logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
-                                int64_t lag_bytes_max, int64_t now_us, int64_t wall_us) {
+std::string Upstream::logged_in(const HostAddress& address, const ServerRole& role, const Wanted& wanted,
+                                int64_t now_us, int64_t wall_us) {
   std::string refusal;
   bool look_again = false;
   {
     const std::lock_guard lock(mutex_);
     State* state = find(address);
     if (state == nullptr) return "the server is not a member of the cluster any more";
-    const bool was_better = is_better_to_read_from(*state, 0);
+    const bool was_better = is_better_to_read_from(*state, {});
     state->said = role;
     // An old primary may be a replica by the source's word, and is of no use to readers either.
     state->failed_us = role.in_recovery ? 0 : now_us;
-    look_again = !was_better && is_better_to_read_from(*state, 0);
+    look_again = !was_better && is_better_to_read_from(*state, {});
     const bool is_confirmed = confirmed_ && address == *primary_;
     if (role.in_recovery) {
       if (is_confirmed) {
@@ -395,7 +400,8 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
         look_again = true;
       }
     } else if (!accepts_primary(address, role)) {
-      if (wanted != TargetSessionAttrs::any) refusal = "the server takes itself for the primary, but another one is";
+      if (wanted.attrs != TargetSessionAttrs::any)
+        refusal = "the server takes itself for the primary, but another one is";
       if (role.timeline && *role.timeline < timeline_) {
         refusal =
             fmt::format("the server is on timeline {}, and the cluster has gone on to {}", *role.timeline, timeline_);
@@ -404,7 +410,7 @@ std::string Upstream::logged_in(const HostAddress& address, const ServerRole& ro
       confirm(*state, role, now_us, wall_us);
       look_again = true;
     }
-    if (refusal.empty()) refusal = fault_of(*state, wanted, lag_bytes_max);
+    if (refusal.empty()) refusal = fault_of(*state, wanted);
   }
   if (look_again) changed_(*this);
   return refusal;
@@ -468,29 +474,29 @@ void Upstream::suspect(const HostAddress& address, std::string_view why, int64_t
 }
 
 /// serves(), of one that is known, under the lock.
-bool Upstream::is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+bool Upstream::is_of_use(const State& state, const Wanted& wanted) const {
   const HostAddress& address = state.member.address;
   const bool is_primary = confirmed_ ? address == *primary_ : leader_ ? address == *leader_ : state.listed;
-  switch (wanted) {
+  switch (wanted.attrs) {
     case TargetSessionAttrs::primary:
     case TargetSessionAttrs::read_write:
       return is_primary;
     case TargetSessionAttrs::standby:
-      return may_read_from(state, lag_bytes_max);
+      return may_read_from(state, wanted.lag_bytes_max);
     case TargetSessionAttrs::prefer_standby:
-      return may_read_from(state, lag_bytes_max) || (is_primary && !better_is_to_be_had(lag_bytes_max));
+      return may_read_from(state, wanted.lag_bytes_max) || (is_primary && !better_is_to_be_had(wanted));
     case TargetSessionAttrs::read_only:
-      return is_primary || may_read_from(state, lag_bytes_max);
+      return is_primary || may_read_from(state, wanted.lag_bytes_max);
     case TargetSessionAttrs::any:
       return state.listed;
   }
   return false;
 }
 
-bool Upstream::serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const {
+bool Upstream::serves(const HostAddress& address, const Wanted& wanted) const {
   const std::lock_guard lock(mutex_);
   const State* state = find(address);
-  return state != nullptr && is_of_use(*state, wanted, lag_bytes_max);
+  return state != nullptr && is_of_use(*state, wanted);
 }
 
 bool Upstream::may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const {

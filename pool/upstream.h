@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pool/membership.h"
+#include "pool/refusals.h"
 #include "pool/settings.h"
 
 namespace bezel::pool {
@@ -30,6 +31,13 @@ bool satisfies(const ServerRole& role, TargetSessionAttrs wanted);
 inline bool wants_primary(TargetSessionAttrs wanted) {
   return wanted == TargetSessionAttrs::primary || wanted == TargetSessionAttrs::read_write;
 }
+
+/// What a pool asks of an upstream.
+struct Wanted {
+  TargetSessionAttrs attrs = TargetSessionAttrs::any;
+  int64_t lag_bytes_max = 0;  ///< replicas further behind are of no use; 0: no limit
+  Refusals refusals = {};     ///< who does not let it in
+};
 
 /// Whether an error of that SQLSTATE ends a connection, or a login, because the server is lost or being stopped.
 bool is_sign_of_change(std::string_view sqlstate);
@@ -114,15 +122,15 @@ class Upstream {
     int64_t retry_at_us = 0;             ///< where there is none: when to ask again
   };
   /// Where the next connection goes.
-  Choice choose(TargetSessionAttrs wanted, int64_t lag_bytes_max, int64_t now_us);
+  Choice choose(const Wanted& wanted, int64_t now_us);
   /// How many connections at once are of use to find the primary: 0 when it is known.
   size_t tries_wanted(TargetSessionAttrs wanted, int64_t now_us) const;
   /// Whether a login must ask for the timeline.
   bool doubts_timeline_of(const HostAddress& address) const;
   /// What the server said; returns an empty text if the connection may be used, else why not. What has become known
   /// since it was chosen counts: it is not used where serves() is false now.
-  std::string logged_in(const HostAddress& address, const ServerRole& role, TargetSessionAttrs wanted,
-                        int64_t lag_bytes_max, int64_t now_us, int64_t wall_us);
+  std::string logged_in(const HostAddress& address, const ServerRole& role, const Wanted& wanted, int64_t now_us,
+                        int64_t wall_us);
   /// A login did not come to its end, with a sign of change.
   void login_failed(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Instead of tried() and closed(): it has not been dialled after all, and goes on to be the next.
@@ -133,7 +141,7 @@ class Upstream {
   /// A sign that the server is lost, or is not the primary any more: an established connection of it ended unasked.
   void suspect(const HostAddress& address, std::string_view why, int64_t now_us, int64_t wall_us);
   /// Whether connections to it may go on to be used.
-  bool serves(const HostAddress& address, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  bool serves(const HostAddress& address, const Wanted& wanted) const;
   /// Whether transactions under way there may take their time, though it does not serve: they read, the server is
   /// alive by the source's word, and nothing that they do there can be lost. Others are better for reading.
   bool may_finish_reading(const HostAddress& address, TargetSessionAttrs wanted) const;
@@ -189,19 +197,19 @@ class Upstream {
   std::string name_of(const std::optional<HostAddress>& address) const;
   bool accepts_primary(const HostAddress& address, const ServerRole& role) const;
   bool may_read_from(const State& state, int64_t lag_bytes_max) const;
-  bool is_better_to_read_from(const State& state, int64_t lag_bytes_max) const;
-  bool better_is_to_be_had(int64_t lag_bytes_max) const;
-  bool is_of_use(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
-  std::string_view fault_of(const State& state, TargetSessionAttrs wanted, int64_t lag_bytes_max) const;
+  bool is_better_to_read_from(const State& state, const Wanted& wanted) const;
+  bool better_is_to_be_had(const Wanted& wanted) const;
+  bool is_of_use(const State& state, const Wanted& wanted) const;
+  std::string_view fault_of(const State& state, const Wanted& wanted) const;
   void begin_change(std::string_view why, int64_t now_us, int64_t wall_us);
   void confirm(State& state, const ServerRole& role, int64_t now_us, int64_t wall_us);
   void end_change(int64_t now_us, const State* primary);
   static bool may_try(const State& state, int64_t now_us) {
     return state.tries < kTriesMax && state.try_again_at_us <= now_us;
   }
-  State* choose_primary(int64_t now_us);
-  State* choose_replica(int64_t lag_bytes_max, int64_t now_us);
-  State* choose_any(int64_t now_us);
+  State* choose_primary(const Wanted& wanted, int64_t now_us);
+  State* choose_replica(const Wanted& wanted, int64_t now_us);
+  State* choose_any(const Wanted& wanted, int64_t now_us);
   int64_t next_try_us(int64_t now_us) const;
   bool note_leader(const Membership& membership, int64_t now_us, int64_t wall_us);
   void take_members(const Membership& membership);

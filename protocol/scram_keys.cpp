@@ -14,6 +14,7 @@
 #include "protocol/base64.h"
 #include "protocol/scram.h"
 #include "protocol/scram_hash.h"
+#include "protocol/wipe.h"
 
 namespace bezel::protocol {
 
@@ -61,13 +62,14 @@ ScramKeys::~ScramKeys() {
 }
 
 std::string saslprep_or_raw(std::string_view password) {
-  const std::string raw(password);
-  if (raw.size() > kSaslprepBytesMax || is_ascii(raw) || raw.find('\0') != std::string::npos) return raw;
+  // One copy and no more: the caller wipes it.
+  std::string result(password);
+  if (result.size() > kSaslprepBytesMax || is_ascii(result) || result.find('\0') != std::string::npos) return result;
 
   size_t length = 0;
   const std::unique_ptr<uint32_t, Free> points(
-      stringprep_utf8_to_ucs4(raw.data(), static_cast<ssize_t>(raw.size()), &length));
-  if (!points) return raw;  // not UTF-8
+      stringprep_utf8_to_ucs4(result.data(), static_cast<ssize_t>(result.size()), &length));
+  if (!points) return result;  // not UTF-8
 
   const size_t points_count = length;
   // Room for the longest expansion of NFKC (18 for one), so that no retry with a larger buffer is needed.
@@ -75,11 +77,11 @@ std::string saslprep_or_raw(std::string_view password) {
   std::copy(points.get(), points.get() + length, prepared.begin());
   const int status =
       stringprep_4i(prepared.data(), &length, prepared.size(), STRINGPREP_NO_UNASSIGNED, stringprep_saslprep);
-  std::string result = raw;
   if (status == STRINGPREP_OK && length > 0) {
     const std::unique_ptr<char, Free> text(
         stringprep_ucs4_to_utf8(prepared.data(), static_cast<ssize_t>(length), nullptr, nullptr));
     if (text) {
+      wipe(result);
       result = text.get();
       OPENSSL_cleanse(text.get(), result.size());
     }

@@ -10,6 +10,7 @@
 #include "src/config/hba_file.h"
 #include "src/config/ldap_options.h"
 #include "src/config/tls_contexts.h"
+#include "src/tls/context.h"
 
 namespace bezel::config {
 
@@ -68,11 +69,13 @@ std::vector<Problem> read_named_files(pool::Settings& settings) {
 }
 
 std::vector<std::string> named_files(const pool::Settings& settings) {
-  std::vector<std::string> files = {
-      settings.auth_file,           settings.auth_hba_file,        settings.auth_ident_file,
-      settings.client_tls_ca_file,  settings.client_tls_crl_file,  settings.client_tls_cert_file,
-      settings.client_tls_key_file, settings.client_tls_dheparams, settings.server_tls_ca_file,
-      settings.server_tls_crl_file, settings.server_tls_cert_file, settings.server_tls_key_file};
+  std::vector<std::string> files = {settings.auth_file,           settings.auth_hba_file,
+                                    settings.auth_ident_file,     settings.client_tls_ca_file,
+                                    settings.client_tls_crl_file, settings.client_tls_cert_file,
+                                    settings.client_tls_key_file, settings.server_tls_ca_file,
+                                    settings.server_tls_crl_file, settings.server_tls_cert_file,
+                                    settings.server_tls_key_file};
+  if (tls::names_file(settings.client_tls_dheparams)) files.push_back(settings.client_tls_dheparams);
   files.insert(files.end(), settings.included_files.begin(), settings.included_files.end());
   return files;
 }

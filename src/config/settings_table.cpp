@@ -330,8 +330,8 @@ std::vector<Setting> make_table() {
        "Can be set per database."},
       {"server_login_retry", servers, at_runtime, seconds(&Settings::server_login_retry_us),
        "How long to wait after a failed connect or login to a server before the next attempt. Clients that want a "
-       "server "
-       "connection wait meanwhile, for `query_wait_timeout` at most."},
+       "server connection wait meanwhile, for `query_wait_timeout` at most; where there are several servers and the "
+       "failure is about that one (it is full, say), they go to another one that will do."},
       {"server_reset_query", servers, at_runtime, TextKind{&Settings::server_reset_query, "a query"},
        "The query that cleans a server connection before another client gets it, in session mode. Empty: none."},
       {"server_reset_query_always", servers, at_runtime, BooleanKind{&Settings::server_reset_query_always},

@@ -146,6 +146,7 @@ bool Connection::peer_owes_acknowledgements() const {
 
 void Connection::wipe_received() {
   loop_.arena_.wipe_at_reset();
+  loop_.copies_.wipe_at_reset();  // where deliver() decrypts what that has no room for
 }
 
 void Connection::drop_unsent() {

@@ -14,8 +14,8 @@ void ReceiveArena::reset() {
 
 char* CopyArena::allocate(size_t size) {
   if (size > kLargeBytes) {
-    large_.emplace_back(new char[size]);
-    return large_.back().get();
+    large_.push_back({std::unique_ptr<char[]>(new char[size]), size});
+    return large_.back().memory.get();
   }
   if (chunks_.empty()) chunks_.emplace_back(new char[kChunkBytes]);
   if (kChunkBytes - used_ < size) {
@@ -34,7 +34,14 @@ std::string_view CopyArena::copy(std::string_view bytes) {
   return {memory, bytes.size()};
 }
 
+void CopyArena::wipe() {
+  for (const Large& large : large_) OPENSSL_cleanse(large.memory.get(), large.bytes);
+  for (size_t i = 0; i < current_; i++) OPENSSL_cleanse(chunks_[i].get(), kChunkBytes);
+  if (current_ < chunks_.size()) OPENSSL_cleanse(chunks_[current_].get(), used_);
+}
+
 void CopyArena::reset() {
+  if (std::exchange(holds_secret_, false)) wipe();
   if (chunks_.size() > kChunksKept) chunks_.resize(kChunksKept);
   if (!large_.empty()) large_.clear();
   current_ = 0;

@@ -43,16 +43,25 @@ class CopyArena {
   char* allocate(size_t size);
   std::string_view copy(std::string_view bytes);
   void reset();
+  /// At the next reset() what was allocated is overwritten.
+  void wipe_at_reset() { holds_secret_ = true; }
 
  private:
+  struct Large {
+    std::unique_ptr<char[]> memory;
+    size_t bytes;
+  };
+  void wipe();
+
   static constexpr size_t kChunkBytes = 64 * 1024;
   static constexpr size_t kLargeBytes = 16 * 1024;
   static constexpr size_t kChunksKept = 2;
 
   std::vector<std::unique_ptr<char[]>> chunks_;  ///< of kChunkBytes each; the first `current_` ones are full
-  std::vector<std::unique_ptr<char[]>> large_;
+  std::vector<Large> large_;
   size_t current_ = 0;
   size_t used_ = 0;  ///< of chunks_[current_]
+  bool holds_secret_ = false;
 };
 
 /// What connections have queued in this turn: lists of borrowed pieces, all in one vector whose memory is kept.

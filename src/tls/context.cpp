@@ -67,6 +67,10 @@ bool each_part(std::string_view list, Each each) {
 
 }  // namespace
 
+bool names_file(std::string_view dheparams) {
+  return !dheparams.empty() && dheparams != "auto" && dheparams != "none";
+}
+
 std::string openssl_error() {
   std::string text;
   while (const unsigned long code = ERR_get_error()) {
@@ -172,11 +176,10 @@ bool Context::set_groups() {
   }
   if (options_.role != Role::server) return true;
   const std::string& parameters = options_.dheparams;
-  if (parameters.empty() || parameters == "auto") {
-    SSL_CTX_set_dh_auto(context_, 1);
+  if (!names_file(parameters)) {
+    if (parameters != "none") SSL_CTX_set_dh_auto(context_, 1);
     return true;
   }
-  if (parameters == "none") return true;
   BIO* const file = BIO_new_file(parameters.c_str(), "r");
   EVP_PKEY* const key = file != nullptr ? PEM_read_bio_Parameters(file, nullptr) : nullptr;
   BIO_free(file);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "pool/tls.h"
 
@@ -25,6 +26,9 @@ struct Options {
   std::string ecdhcurve;             ///< auto, none, or names with colons between them
   bool operator==(const Options&) const = default;
 };
+
+/// Whether `dheparams` is a file's name, and not one of its words.
+bool names_file(std::string_view dheparams);
 
 /// What is wrong with the options.
 struct Problem {

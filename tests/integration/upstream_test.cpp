@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <csignal>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,17 @@ struct Cluster {
 
 std::string port_of(PgConnection& client) {
   return client.value("SELECT inet_server_port()");
+}
+
+/// Direct connections, as many as the server lets `app` have.
+std::vector<PgConnection> fill(const PostgresServer& server) {
+  std::vector<PgConnection> taken;
+  for (;;) {
+    PgConnection one(server.conninfo("app", PostgresServer::kAppPassword, "postgres"));
+    if (!one.connected()) return taken;
+    REQUIRE(taken.size() < 100);
+    taken.push_back(std::move(one));
+  }
 }
 
 }  // namespace
@@ -187,6 +199,57 @@ TEST_CASE("reads go to the standby, and to the primary where there is none if th
   wait_until("the reader waits", [&] { return bezel.show("POOLS", "cl_waiting", "database", "app") == "1"; });
   cluster.second.start();
   CHECK(reader.last_result().value() == std::to_string(cluster.second.port()));
+}
+
+TEST_CASE("a standby that takes no more logins is passed over, and has its readers again when it does") {
+  Cluster cluster;
+  cluster.first.observer().run("ALTER ROLE app CONNECTION LIMIT 4");
+  cluster.catch_up();
+  std::vector<PgConnection> taken = fill(cluster.second);
+  REQUIRE(taken.size() == 4);
+  BezelProcess bezel({.settings = {{"server_login_retry", "1"}},
+                      .databases = {{"app", cluster.database("target_session_attrs=prefer-standby", true)},
+                                    {"only", cluster.database("target_session_attrs=standby", true)}}});
+  PgConnection reader = bezel.connect();
+  REQUIRE(reader.connected());
+  CHECK(port_of(reader) == std::to_string(cluster.first.port()));
+  auto only = std::async(std::launch::async, [&] {
+    PgConnection client = bezel.connect_as("app", PostgresServer::kAppPassword, "only");
+    return port_of(client);
+  });
+  wait_until("who wants nothing but a standby waits",
+             [&] { return bezel.show("POOLS", "cl_waiting", "database", "only") == "1"; });
+  taken.clear();
+  CHECK(only.get() == std::to_string(cluster.second.port()));
+  // Nobody needs a new connection, and yet they go back.
+  wait_until("the standby serves again", [&] { return port_of(reader) == std::to_string(cluster.second.port()); });
+  wait_until("the primary is left alone", [&] { return cluster.first.backend_count("app") == 0; });
+}
+
+TEST_CASE("of several hosts one that takes no more logins is passed over") {
+  PostgresServer full, free;
+  full.observer().run("ALTER ROLE app CONNECTION LIMIT 1");
+  const PgConnection taken(full.conninfo());
+  REQUIRE(taken.connected());
+  std::string balance;
+  SUBCASE("in turn") {
+    balance = "round-robin";
+  }
+  SUBCASE("always the first that works") {
+    balance = "disable";
+  }
+  // Nobody is to wait until it is asked again.
+  BezelProcess bezel(
+      {.settings = {{"server_login_retry", "600"}, {"query_wait_timeout", "20"}},
+       .databases = {{"app", "host=" + full.address() + "," + free.address() + " port=" + std::to_string(full.port()) +
+                                 "," + std::to_string(free.port()) + " dbname=app load_balance_hosts=" + balance}}});
+  std::vector<PgConnection> clients;
+  for (int i = 0; i < 4; i++) {
+    clients.push_back(bezel.connect());
+    REQUIRE(clients.back().connected());
+    clients.back().run("BEGIN");  // each has a server of its own
+    CHECK(port_of(clients.back()) == std::to_string(free.port()));
+  }
 }
 
 TEST_CASE("without a primary the pooler is ready as long as clients may wait, and then says why it is not") {

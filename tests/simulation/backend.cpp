@@ -90,6 +90,9 @@ void Backend::first_packet() {
   if (member_ != nullptr && member_->starting) {
     return refuse(sqlstate::kCannotConnectNow, "the database system is starting up");
   }
+  if (member_ != nullptr && member_->refuses_logins()) {
+    return refuse(sqlstate::kTooManyConnections, "too many clients already");
+  }
   input_.bytes().erase(0, packet.bytes_consumed);
   database_ = packet.startup.database;
   user_ = packet.startup.user;

@@ -49,6 +49,7 @@ void Cluster::start() {
   deliver(membership());
   plan_events();
   if (world_.scenario().replicas_leave) replicas_leave();
+  if (world_.scenario().replicas_fill) replicas_fill();
   if (world_.scenario().read_only) be_read_only();
   control();
   poll();
@@ -133,6 +134,23 @@ void Cluster::replicas_leave() {
       if (!members_[i].in_recovery || !members_[i].up || members_[i].starting) return;
       stop(i, world_.random().chance(50));
       come_back(i, false, world_.random().between(2 * kServedWithinUs, 4 * kServedWithinUs), kMillisecond);
+    });
+  }
+}
+
+/// The same, and nobody says so but the replicas themselves, at logins.
+void Cluster::replicas_fill() {
+  Random& random = world_.random();
+  for (ClusterMember& member : members_) {
+    // From the beginning, or with some connections that live on.
+    member.full = random.chance(50);
+    world_.after(random.between(0, 200 * kMillisecond), World::kNobody, [this, &member] {
+      member.full = true;
+      note_health();
+    });
+    world_.after(random.between(kServedWithinUs, 4 * kServedWithinUs), World::kNobody, [this, &member] {
+      member.full = false;
+      note_health();
     });
   }
 }
@@ -416,7 +434,7 @@ void Cluster::note_readable() {
   for (const int64_t limit : {int64_t{0}, kReplicaLagBytesMax}) {
     const bool readable =
         !upstream_->held() && std::any_of(members_.begin(), members_.end(), [&](const ClusterMember& member) {
-          return member.serves() && member.in_recovery && replicas_.is_told(member.name, limit);
+          return member.serves() && member.in_recovery && !member.full && replicas_.is_told(member.name, limit);
         });
     int64_t& since_us = readable_since_us_[limit];
     if (!readable) since_us = 0;

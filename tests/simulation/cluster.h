@@ -25,12 +25,14 @@ struct ClusterMember {
   bool starting = false;    ///< logins are refused with 57P03
   bool cut = false;         ///< the network to it swallows everything
   bool frozen = false;      ///< its host answers, and none of its processes
+  bool full = false;        ///< as a standby it refuses logins with 53300
   bool in_recovery = true;  ///< a standby
   bool read_only = false;   ///< its default_transaction_read_only is on
   uint64_t lag_bytes = 0;   ///< of a standby
   uint32_t timeline = 1;
   uint32_t said_timeline = 0;  ///< the highest on which it has said that it is the primary
 
+  bool refuses_logins() const { return full && in_recovery; }
   bool serves() const { return up && !starting && !cut && !frozen; }
 };
 
@@ -81,6 +83,7 @@ class Cluster {
   void others_follow(int64_t low_us, int64_t high_us);
   void fall_behind();
   void replicas_leave();
+  void replicas_fill();
   void be_read_only();
   void control();
   void elect();

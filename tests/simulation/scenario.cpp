@@ -199,6 +199,7 @@ void Scenario::choose_cluster(Random& random) {
   Random aside = random;
   replicas_leave = aside.chance(15);
   read_only = aside.chance(10);
+  replicas_fill = aside.chance(15);
   if (!read_only) return;
   for (auto& [name, entry] : settings->databases) {
     if (entry.target_session_attrs == TargetSessionAttrs::primary) {

@@ -46,6 +46,7 @@ struct Scenario {
   bool source_tells_timelines = true;  ///< where it tells roles
   bool source_falls_silent = false;
   bool replicas_lag = false;    ///< replicas fall behind, and catch up
+  bool replicas_fill = false;   ///< all replicas refuse logins for longer than anybody waits, connections there live on
   bool replicas_leave = false;  ///< all replicas are away for longer than anybody waits for a server
   bool read_only = false;       ///< for a while sessions on the primary are read-only by default, where that matters
   bool switchovers = false;     ///< by the console, where the source can be asked for them

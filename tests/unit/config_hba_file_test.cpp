@@ -285,15 +285,27 @@ TEST_CASE("hba file: all that the rules depend on is to be watched, and with an 
     }
     return Texts(paths.begin(), paths.end());
   };
-  // dheparams is "auto".
   pool::Settings settings = *loaded.settings;
-  settings.client_tls_dheparams.clear();
+  REQUIRE(settings.client_tls_dheparams == "auto");
   CHECK(watched(settings) == Texts{"a.conf", "dbs", "hba.conf", "ident.conf", "maps.conf", "maybe.conf", "rest/.",
                                    "rest/b.conf", "userlist.txt"});
   rules.folder.write("hba.conf", "include_dir missing\ninclude c.conf\nlocal all all trust\n");
   rules.folder.write("c.conf", "nonsense\n");
   CHECK(read_named_files(settings).size() == 2);
   CHECK(watched(settings) == Texts{"c.conf", "hba.conf", "ident.conf", "maps.conf", "missing/.", "userlist.txt"});
+}
+
+TEST_CASE("files that settings name: words are no files") {
+  pool::Settings settings;
+  const auto names = [&settings](const std::string& name) {
+    const std::vector<std::string> files = named_files(settings);
+    return std::count(files.begin(), files.end(), name);
+  };
+  for (const char* word : {"auto", "none", "/etc/bezel/dh.pem"}) {
+    CAPTURE(word);
+    settings.client_tls_dheparams = word;
+    CHECK(names(word) == (word[0] == '/' ? 1 : 0));
+  }
 }
 
 TEST_CASE("hba file: includes are bounded") {

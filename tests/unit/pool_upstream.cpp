@@ -46,11 +46,11 @@ struct Fixture {
     report(std::move(members));
   }
   std::optional<HostAddress> choose(TargetSessionAttrs wanted = kPrimary, int64_t lag_bytes_max = 0) {
-    return upstream.choose(wanted, lag_bytes_max, now_us).address;
+    return upstream.choose({wanted, lag_bytes_max}, now_us).address;
   }
   /// A chosen server logs in and says what it is; returns why it is not used.
   std::string login(const HostAddress& address, TargetSessionAttrs wanted = kPrimary, int64_t lag_bytes_max = 0) {
-    const std::string refusal = upstream.logged_in(address, roles.at(address), wanted, lag_bytes_max, now_us, now_us);
+    const std::string refusal = upstream.logged_in(address, roles.at(address), {wanted, lag_bytes_max}, now_us, now_us);
     upstream.tried(address);
     if (!refusal.empty()) upstream.closed(address);
     return refusal;
@@ -72,7 +72,7 @@ struct Fixture {
     return std::nullopt;
   }
   bool serves(const HostAddress& address, TargetSessionAttrs wanted = kPrimary) {
-    return upstream.serves(address, wanted, 0);
+    return upstream.serves(address, {wanted});
   }
 };
 
@@ -98,7 +98,7 @@ TEST_CASE("upstream: while the primary is looked for, each member is tried rarel
   CHECK(cluster.choose());
   CHECK(cluster.choose());
   CHECK(!cluster.choose());
-  CHECK(cluster.upstream.choose(kPrimary, 0, cluster.now_us).retry_at_us == cluster.now_us + Upstream::kTryAgainUs);
+  CHECK(cluster.upstream.choose({kPrimary}, cluster.now_us).retry_at_us == cluster.now_us + Upstream::kTryAgainUs);
   cluster.now_us += Upstream::kTryAgainUs;
   CHECK(cluster.choose());
   CHECK(cluster.choose());
@@ -122,7 +122,7 @@ TEST_CASE("upstream: a leader by the source's word is the primary only when it s
   CHECK(cluster.choose() == kB);
   CHECK(cluster.login(kB) == "the server is a standby");
   // The old one may think what it likes.
-  CHECK(!cluster.upstream.logged_in(kA, cluster.roles[kA], kPrimary, 0, cluster.now_us, 0).empty());
+  CHECK(!cluster.upstream.logged_in(kA, cluster.roles[kA], {kPrimary}, cluster.now_us, 0).empty());
   cluster.now_us += Upstream::kTryAgainUs;
   cluster.roles[kB] = {false, false, 2};
   CHECK(cluster.connect() == kB);
@@ -145,7 +145,7 @@ TEST_CASE("upstream: a promotion that the source has not heard of yet is believe
   cluster.roles = {{kA, {false, false, 3}}, {kB, {false, false, 4}}, {kC, {true}}};
   CHECK(cluster.connect() == kA);
   cluster.upstream.suspect(kA, "57P01", cluster.now_us, 0);
-  CHECK(cluster.upstream.logged_in(kB, cluster.roles[kB], kPrimary, 0, cluster.now_us, 0).empty());
+  CHECK(cluster.upstream.logged_in(kB, cluster.roles[kB], {kPrimary}, cluster.now_us, 0).empty());
   CHECK(cluster.primary() == kB);
   // A late answer of the source changes nothing.
   cluster.cluster_led_by(kA, 3);
@@ -312,14 +312,14 @@ TEST_CASE("upstream: readers go to the replica with the fewest connections that 
   CHECK(cluster.connect(kStandby) == kC);
   CHECK(cluster.connect(kStandby) == kB);
   CHECK(cluster.connect(kStandby) == kC);
-  CHECK(cluster.upstream.choose(kStandby, 1000, cluster.now_us).address == kB);
-  CHECK(!cluster.upstream.serves(kC, kStandby, 1000));
-  CHECK(cluster.upstream.serves(kB, kStandby, 1000));
+  CHECK(cluster.upstream.choose({kStandby, 1000}, cluster.now_us).address == kB);
+  CHECK(!cluster.upstream.serves(kC, {kStandby, 1000}));
+  CHECK(cluster.upstream.serves(kB, {kStandby, 1000}));
   CHECK(!cluster.serves(kA, kStandby));
   // Its lag is not known.
   cluster.report({member(kA, MemberRole::primary, "running", 1), member(kB, MemberRole::replica, "streaming")});
-  CHECK(!cluster.upstream.choose(kStandby, 1000, cluster.now_us).address);
-  CHECK(cluster.upstream.choose(TargetSessionAttrs::prefer_standby, 1000, cluster.now_us).address == kA);
+  CHECK(!cluster.upstream.choose({kStandby, 1000}, cluster.now_us).address);
+  CHECK(cluster.upstream.choose({TargetSessionAttrs::prefer_standby, 1000}, cluster.now_us).address == kA);
 }
 
 TEST_CASE("upstream: readers that may fall back to the primary leave it as soon as there is a replica for them") {
@@ -370,8 +370,8 @@ TEST_CASE("upstream: readers that may fall back to the primary leave it as soon 
   }
   SUBCASE("that is not too far behind for them") {
     report_b("running", 5000);
-    CHECK(cluster.upstream.serves(kA, kPrefer, 1000));
-    CHECK(!cluster.upstream.serves(kA, kPrefer, 5000));
+    CHECK(cluster.upstream.serves(kA, {kPrefer, 1000}));
+    CHECK(!cluster.upstream.serves(kA, {kPrefer, 5000}));
   }
   SUBCASE("that was the primary before") {
     cluster.roles = {{kA, {true}}, {kB, {false, false, 2}}};
@@ -450,12 +450,87 @@ TEST_CASE("upstream: readers that may fall back to the primary do so at once, an
     REQUIRE(cluster.choose(kPrefer) == kB);
     cluster.upstream.tried(kB);
     cluster.upstream.closed(kB);
-    const Upstream::Choice choice = cluster.upstream.choose(kPrefer, 0, cluster.now_us);
+    const Upstream::Choice choice = cluster.upstream.choose({kPrefer}, cluster.now_us);
     CHECK(!choice.address);
     CHECK(choice.retry_at_us == cluster.now_us + Upstream::kTryAgainUs);
     cluster.now_us = choice.retry_at_us;
     CHECK(cluster.choose(kPrefer) == kB);
   }
+}
+
+TEST_CASE("upstream: who is refused by one server gets another one that will do") {
+  Fixture cluster;
+  cluster.cluster_led_by(kA, 1);
+  cluster.roles = {{kA, {false, false, 1}}, {kB, {true}}, {kC, {true}}};
+  REQUIRE(cluster.connect() == kA);
+  REQUIRE(cluster.connect(kStandby) == kB);
+  REQUIRE(cluster.connect(kStandby) == kC);
+  const auto choose = [&](const Wanted& wanted) { return cluster.upstream.choose(wanted, cluster.now_us).address; };
+  Refusals refusals;
+  refusals.add(kB, cluster.now_us + kSecondUs);
+  const Wanted reader{kStandby, 0, refusals};
+  for (int i = 0; i < 3; i++) CHECK(choose(reader) == kC);
+  CHECK(choose({kStandby}) == kB);  // those who are not refused
+  refusals.add(kC, cluster.now_us + kSecondUs);
+  CHECK(!choose({kStandby, 0, refusals}));
+  CHECK(choose({TargetSessionAttrs::any, 0, refusals}) == kA);
+  CHECK(choose({TargetSessionAttrs::read_only, 0, refusals}) == kA);
+  Wanted either{TargetSessionAttrs::prefer_standby, 0, refusals};
+  CHECK(choose(either) == kA);
+  CHECK(cluster.upstream.logged_in(kA, cluster.roles[kA], either, cluster.now_us, 0).empty());
+  CHECK(cluster.upstream.serves(kA, either));
+  CHECK(cluster.upstream.serves(kB, either));  // what is open there goes on
+  CHECK(!cluster.serves(kA, TargetSessionAttrs::prefer_standby));
+  // Later it is asked again, and until it lets somebody in, the primary is none the worse.
+  cluster.now_us += kSecondUs;
+  CHECK(choose(either) != kA);
+  CHECK(cluster.upstream.serves(kA, either));
+  either.refusals.remove(kC);
+  CHECK(!cluster.upstream.serves(kA, either));
+  // It is the primary even so: nobody looks for another one.
+  refusals.add(kA, cluster.now_us + kSecondUs);
+  CHECK(!choose({kPrimary, 0, refusals}));
+  CHECK(cluster.upstream.tries_wanted(kPrimary, cluster.now_us) == 0);
+  CHECK(!cluster.upstream.changing());
+  CHECK(cluster.choose() == kA);
+}
+
+TEST_CASE("upstream: while the primary is looked for, who refuses is passed over") {
+  Fixture cluster;
+  cluster.list({kA, kB});
+  Refusals refusals;
+  refusals.add(kA, cluster.now_us + kSecondUs);
+  for (int i = 0; i < 2; i++) {
+    CHECK(cluster.upstream.choose({kPrimary, 0, refusals}, cluster.now_us).address ==
+          (i == 0 ? std::optional(kB) : std::nullopt));
+  }
+}
+
+TEST_CASE("refusals: until when, by whom, and not without end") {
+  Refusals refusals;
+  CHECK(refusals.next() == nullptr);
+  refusals.add(kA, 200);
+  refusals.add(kB, 100);
+  CHECK(refusals.next()->host == kB);
+  CHECK(refusals.bars(kB, 99));
+  CHECK(!refusals.bars(kB, 100));
+  CHECK(refusals.has(kB));
+  refusals.add(kB, 300);
+  CHECK(refusals.bars(kB, 299));
+  CHECK(refusals.next()->host == kA);
+  CHECK(refusals.remove(kA));
+  CHECK(!refusals.remove(kA));
+  CHECK(!refusals.has(kA));
+  for (uint16_t port = 1; port <= 2 * Refusals::kRefusalsMax; port++) refusals.add({"10.0.0.9", port}, 1000);
+  CHECK(!refusals.has({"10.0.0.9", Refusals::kRefusalsMax}));
+  CHECK(refusals.has({"10.0.0.9", Refusals::kRefusalsMax + 1}));
+}
+
+TEST_CASE("refusals: which errors are about the server and not about who logs in") {
+  for (const char* state : {"53300", "53200", "57P03", "57P05", "58030", "XX000"})
+    CHECK(is_refusal_of_one_server(state));
+  for (const char* state : {"28P01", "28000", "3D000", "42501", "0A000", "22023", ""})
+    CHECK(!is_refusal_of_one_server(state));
 }
 
 TEST_CASE("upstream: who may go anywhere does not go to an old primary again and again") {
