@@ -331,6 +331,9 @@ bool ClientLogin::collect_parameters() {
 
 namespace {
 
+/// What PostgreSQL 15 says of itself at a login, and somewhat more.
+constexpr size_t kGreetingBytes = 512;
+
 /// PostgreSQL takes any application_name; only one that it would alter needs to be asked for.
 bool certainly_accepted(std::string_view key, std::string_view value) {
   return key == "application_name" && value.size() < 64 &&
@@ -350,7 +353,7 @@ void ClientLogin::settle_parameters() {
     const std::string* by_default = defaults.find(key);
     if (by_default == nullptr || *by_default != *as_reported) accepted.emplace_back(key, *as_reported);
   }
-  client_->parameters_ = worker_->parameters().intern(known ? accepted : values_);
+  client_->parameters_ = worker_->parameters().intern(known ? std::move(accepted) : values_);
   if (known) return greet();
   // Whether PostgreSQL takes these values, only PostgreSQL can say: they are set on a server before the login ends.
   stage_ = Stage::parameters;
@@ -370,6 +373,7 @@ void ClientLogin::parameters_applied(const protocol::ProtocolError* error) {
 
 void ClientLogin::greet() {
   std::string greeting;
+  greeting.reserve(kGreetingBytes);
   protocol::append_authentication_ok(greeting);
   // A reload may just have made the pool forget them.
   const ReportedParameters& defaults = client_->server_ != nullptr ? client_->server_->defaults() : pool_->defaults();

@@ -69,6 +69,8 @@ ParameterTable::ParameterTable() {
 }
 
 ParameterSetPtr ParameterTable::intern(std::vector<std::pair<std::string, std::string>> values) {
+  if (values.empty()) return empty_;
+  if (values.size() == 1) return intern_sorted(std::move(values));
   std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<std::pair<std::string, std::string>> unique;
   for (auto& value : values) {
