@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -24,6 +25,9 @@ constexpr std::string_view kRoleQuery =
     "SELECT rolname, rolcanlogin, CASE WHEN pg_catalog.isfinite(rolvaliduntil) THEN "
     "LEAST(pg_catalog.date_part('epoch', rolvaliduntil - pg_catalog.now()) * 1000, 1e12)::pg_catalog.int8 "
     "WHEN rolvaliduntil < pg_catalog.now() THEN 0 END FROM pg_catalog.pg_roles WHERE rolname = $1";
+
+/// What that query gives at most; a server that gives more is not PostgreSQL, and must not make a time overflow.
+constexpr int64_t kLeftMsMax = 1'000'000'000'000;
 
 /// A value of a DataRow; nothing if the row is malformed.
 struct Value {
@@ -155,7 +159,7 @@ AuthResult::State AuthResult::role_row(std::string_view body) {
   }
   may_log_in_ = may_log_in->text == "t";
   if (!may_log_in_ && name_fits_) remark_ = "the role may not log in";
-  if (!left_ms->is_null) valid_for_us_ = left * 1000;
+  if (!left_ms->is_null) valid_for_us_ = std::clamp(left, -kLeftMsMax, kLeftMsMax) * 1000;
   return State::reading;
 }
 

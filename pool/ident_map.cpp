@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <regex.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <utility>
@@ -52,6 +53,54 @@ bool has_back_reference(std::string_view pattern) {
   return false;
 }
 
+/// The greater number of a repetition, {m}, {m,}, {,n} or {m,n}, and the bytes that it takes; of anything else no
+/// bytes.
+struct Repetition {
+  size_t times = 0, bytes = 0;
+};
+
+Repetition repetition_at(std::string_view text) {
+  const size_t end = text.find('}');
+  if (text.empty() || text.front() != '{' || end == std::string_view::npos) return {};
+  Repetition found{1, end + 1};
+  size_t number = 0;
+  for (const char c : text.substr(1, end - 1)) {
+    if (c != ',' && (c < '0' || c > '9')) return {};
+    number = c == ',' ? 0 : std::min(number * 10 + static_cast<size_t>(c - '0'), IdentMap::kPatternBytesMax + 1);
+    found.times = std::max(found.times, number);
+  }
+  return found;
+}
+
+/// Whether a pattern is longer than kPatternBytesMax with its repetitions written out. That is how glibc compiles it:
+/// a{1,32767} takes gigabytes. It is rather counted too long than too short, for it is no parser.
+bool repeats_too_much(std::string_view pattern) {
+  constexpr size_t kMax = IdentMap::kPatternBytesMax;
+  std::vector<size_t> outer;  // what stands before the parentheses that are open
+  size_t sum = 0, last = 0;
+  while (!pattern.empty()) {
+    size_t bytes = 1;
+    if (const Repetition repetition = repetition_at(pattern); repetition.bytes > 0) {
+      sum += last * (repetition.times - 1);
+      last *= repetition.times;
+      bytes = repetition.bytes;
+    } else if (pattern.front() == '(') {
+      outer.push_back(std::exchange(sum, 0));
+    } else if (pattern.front() == ')' && !outer.empty()) {
+      last = sum;
+      sum += outer.back();
+      outer.pop_back();
+    } else if (std::string_view("*+?").find(pattern.front()) == std::string_view::npos) {
+      last = 1;
+      sum++;
+      if (pattern.front() == '\\') bytes = std::min<size_t>(2, pattern.size());
+    }
+    if (sum > kMax) return true;
+    pattern.remove_prefix(bytes);
+  }
+  return false;
+}
+
 }  // namespace
 
 struct IdentMap::Entry {
@@ -94,6 +143,10 @@ std::string IdentMap::add_entry(const std::string& system_user, const std::strin
     const std::string text = system_user.substr(1);
     if (text.size() > kPatternBytesMax) {
       return fmt::format("expected a regular expression of at most {} bytes", kPatternBytesMax);
+    }
+    if (repeats_too_much(text)) {
+      return fmt::format("expected a regular expression of at most {} bytes with its repetitions written out",
+                         kPatternBytesMax);
     }
     if (has_back_reference(text)) return "back-references inside a regular expression are not supported";
     entry.pattern = std::make_unique<Pattern>();

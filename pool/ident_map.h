@@ -15,7 +15,7 @@ class IdentMap {
  public:
   /// Longer names of the system match nothing: what a pattern costs depends on them.
   static constexpr size_t kSystemUserBytesMax = 256;
-  static constexpr size_t kPatternBytesMax = 1000;
+  static constexpr size_t kPatternBytesMax = 1000;  ///< also with its repetitions written out
 
   IdentMap();
   IdentMap(IdentMap&&) noexcept;

@@ -24,6 +24,10 @@ FOREIGN_NAMES = {"pg_advisory_xact_lock", "set_config", "snake_case", "bytes_max
 BEZEL = None
 
 
+def fuzz_targets() -> set[str]:
+    return {path.name.removesuffix("_target.cpp") for path in (ROOT / "tests" / "fuzz").glob("*_target.cpp")}
+
+
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -114,7 +118,7 @@ class Documents(unittest.TestCase):
         self.assertEqual(sorted(map(relative, set(DOCUMENTS) - reached)), [], "no link leads there from README.md")
 
     def test_names_are_in_the_sources(self) -> None:
-        known = set(re.findall(r"\w+", sources())) | FOREIGN_NAMES
+        known = set(re.findall(r"\w+", sources())) | FOREIGN_NAMES | fuzz_targets()
 
         def is_known(name: str) -> bool:
             # A name that ends in _ may be the beginning of several.
@@ -128,6 +132,10 @@ class Documents(unittest.TestCase):
                     yield from (f"the sources know no {name}" for name in named if not is_known(name))
 
         self.check_each(problems_of)
+
+    def test_fuzz_targets_are_listed(self) -> None:
+        named = set(inline_code((ROOT / "docs" / "development.md").read_text()))
+        self.assertEqual(fuzz_targets() - named, set(), "not in docs/development.md")
 
 
 def certificate(folder: Path) -> dict[str, str]:

@@ -30,6 +30,14 @@ void each_server(Pool& pool, Visit visit) {
     visit(*server);
 }
 
+/// The pools that clients have; those that ask for secrets take no part in their limits.
+template <typename Visit>
+void each_pool_of_clients(pool::Worker& worker, Visit visit) {
+  worker.each_pool([&](Pool& pool) {
+    if (pool.requester() == nullptr) visit(pool);
+  });
+}
+
 size_t count_servers(Pool& pool, ServerState state) {
   size_t count = 0;
   each_server(pool, [&](Server& server) { count += server.state() == state ? 1 : 0; });
@@ -51,7 +59,7 @@ bool Invariants::on_hold(Pool& pool) const {
 }
 
 void Invariants::turn_begins(int worker) {
-  world_.workers()[static_cast<size_t>(worker)]->each_pool([&](Pool& pool) {
+  each_pool_of_clients(*world_.workers()[static_cast<size_t>(worker)], [&](Pool& pool) {
     seen_[{pool.database_name(), pool.user_name()}].on_hold = on_hold(pool);
   });
 }
@@ -80,7 +88,7 @@ void Invariants::reconnected(int worker, const std::set<uint64_t>& servers) {
 
 void Invariants::check(int worker) {
   pool::Worker& checked = *world_.workers()[static_cast<size_t>(worker)];
-  checked.each_pool([&](Pool& pool) {
+  each_pool_of_clients(checked, [&](Pool& pool) {
     Seen& seen = seen_[{pool.database_name(), pool.user_name()}];
     check_servers(pool, seen);
     check_links(pool, seen);
@@ -234,7 +242,7 @@ void Invariants::check_limits() {
   std::map<std::string, int> of_database, of_user, at_servers;
   std::map<std::string, std::pair<int, int>> limits;
   for (const auto& worker : world_.workers()) {
-    worker->each_pool([&](Pool& pool) {
+    each_pool_of_clients(*worker, [&](Pool& pool) {
       const int count = static_cast<int>(pool.server_count());
       of_database[pool.database_name()] += count;
       of_user[pool.user_name()] += count;
@@ -248,7 +256,7 @@ void Invariants::check_limits() {
   const auto grown = [](std::map<std::string, int>& before, const std::map<std::string, int>& now,
                         const std::string& name) { return now.at(name) > before[name]; };
   for (const auto& worker : world_.workers()) {
-    worker->each_pool([&](Pool& pool) {
+    each_pool_of_clients(*worker, [&](Pool& pool) {
       const std::string& database = pool.database_name();
       const std::string& user = pool.user_name();
       const int db_max = pool.limits().max_db_connections, user_max = pool.limits().max_user_connections;

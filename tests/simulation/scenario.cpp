@@ -35,8 +35,9 @@ Scenario::Scenario(Random& random) : settings(std::make_shared<pool::Settings>()
   if (cluster) choose_cluster(random);
 }
 
+Scenario::Scenario() : settings(std::make_shared<pool::Settings>()), slow_queries(0), big_results(0), bytewise(0) {}
+
 void Scenario::choose_authentication(Random& random) {
-  for (const char* user : {"u1", "u2", "shared"}) passwords[user] = std::string("pw_") + user;
   using protocol::SecretKind;
   const size_t kind = random.below(10);
   const SecretKind secret_kind = kind < 6 ? SecretKind::plain : kind < 8 ? SecretKind::md5 : SecretKind::scram_sha_256;
@@ -64,16 +65,21 @@ void Scenario::choose_authentication(Random& random) {
       if (server_auth != ServerAuth::trust) server_auth = ServerAuth::scram;
       break;
   }
+  add_users(secret_kind);
+}
+
+void Scenario::add_users(protocol::SecretKind kind) {
+  using protocol::SecretKind;
+  for (const char* user : {"u1", "u2", "shared"}) passwords[user] = std::string("pw_") + user;
   for (const auto& [user, password] : passwords) {
     const std::string salt = "salt of " + user;
     const int iterations = 2;
     const protocol::ScramVerifier verifier =
         protocol::make_verifier(*protocol::derive_keys(password, salt, iterations), salt, iterations);
     verifiers[user] = verifier;
-    settings->secrets[user] = secret_kind == SecretKind::plain ? protocol::parse_secret(password)
-                              : secret_kind == SecretKind::md5
-                                  ? protocol::parse_secret(*protocol::md5_of(password, user))
-                                  : protocol::parse_secret(protocol::build_verifier(verifier));
+    settings->secrets[user] = kind == SecretKind::plain ? protocol::parse_secret(password)
+                              : kind == SecretKind::md5 ? protocol::parse_secret(*protocol::md5_of(password, user))
+                                                        : protocol::parse_secret(protocol::build_verifier(verifier));
   }
 }
 

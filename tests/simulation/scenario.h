@@ -8,6 +8,7 @@
 
 #include "pool/settings.h"
 #include "protocol/scram.h"
+#include "protocol/secret.h"
 #include "tests/simulation/random.h"
 
 namespace bezel::simulation {
@@ -18,6 +19,8 @@ enum class ServerAuth { trust, cleartext, md5, scram };
 /// What one seed is about: the pooler's settings, how the servers behave, and which misfortunes happen.
 struct Scenario {
   explicit Scenario(Random& random);
+  /// One without databases and users, in which nothing happens by chance.
+  Scenario();
 
   std::shared_ptr<pool::Settings> settings;
   /// What both ends of all connections say of TLS, for SCRAM-SHA-256-PLUS; no certificate hash: TLS without it;
@@ -66,6 +69,8 @@ struct Scenario {
   }
   /// Whether servers are lost while clients have them.
   bool servers_are_lost() const { return server_faults || cluster; }
+  /// The users, with secrets of that kind in the pooler's settings.
+  void add_users(protocol::SecretKind kind);
   pool::TargetSessionAttrs target_of(const std::string& database) const;
   pool::PoolMode mode_of(const std::string& database, const std::string& user) const;
 

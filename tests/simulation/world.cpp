@@ -72,11 +72,18 @@ void SimulatedRuntime::log(pool::LogLevel, std::string_view line) {
 
 // ---- World ---------------------------------------------------------------------------------------------------------
 
-World::World(uint64_t seed, bool verbose)
+World::World(uint64_t seed, bool verbose) : World(seed, verbose, std::nullopt) {}
+
+World::World(uint64_t seed, Scenario scenario, Dialled dialled)
+    : World(seed, false, std::optional(std::move(scenario))) {
+  dialled_ = std::move(dialled);
+}
+
+World::World(uint64_t seed, bool verbose, std::optional<Scenario> scenario)
     : seed_(seed),
       verbose_(verbose),
       random_(seed),
-      scenario_(random_),
+      scenario_(scenario ? std::move(*scenario) : Scenario(random_)),
       states_(static_cast<size_t>(scenario_.workers)),
       shared_(scenario_.workers),
       invariants_(*this) {
@@ -220,6 +227,17 @@ bool World::run(uint64_t steps_max) {
   if (failed() || steps_ >= steps_max) return !failed();
   const int64_t end_us = now_us_ + (scenario_.half_dead ? kWindDownWithSilentServersUs : kWindDownUs);
   while (!failed() && steps_ < steps_max && !events_.empty() && events_.top().at_us <= end_us) step();
+  return check_end();
+}
+
+bool World::pass(int64_t time_us) {
+  const int64_t until_us = now_us_ + time_us;
+  while (!failed() && !events_.empty() && events_.top().at_us <= until_us) step();
+  now_us_ = std::max(now_us_, until_us);
+  return !failed();
+}
+
+bool World::check_end() {
   if (!failed()) invariants_.check_end();
   return !failed();
 }
@@ -242,8 +260,12 @@ void World::dialled(std::shared_ptr<Connection> connection, const pool::HostAddr
     if (connection->stream() == nullptr || connection->stream()->released()) return;
     if (member != nullptr && member->cut) return;
     if (member != nullptr && !member->up) return connection->stream()->closed("Connection refused");
-    backends_.push_back(std::make_unique<Backend>(*this, connection, member));
-    connection->stream()->connected();
+    if (dialled_) {
+      dialled_(connection);
+    } else {
+      backends_.push_back(std::make_unique<Backend>(*this, connection, member));
+    }
+    if (connection->stream() != nullptr) connection->stream()->connected();
   });
 }
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <set>
 #include <string>
@@ -60,6 +61,10 @@ class SimulatedRuntime final : public pool::Runtime {
 class World {
  public:
   World(uint64_t seed, bool verbose);
+  /// One in which only happens what somebody else does to it, by connect(), pass() and others. The seed is for what the
+  /// network does. Servers are whatever `dialled` makes of a connection; it may also close it.
+  using Dialled = std::function<void(std::shared_ptr<Connection>)>;
+  World(uint64_t seed, Scenario scenario, Dialled dialled);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -68,6 +73,10 @@ class World {
 
   /// Runs to the end, or `steps_max` events far. True if nothing was found wrong.
   bool run(uint64_t steps_max);
+  /// Lets so much time pass. True if nothing was found wrong.
+  bool pass(int64_t time_us);
+  /// After all clients have left, and some time. True if nothing was found wrong.
+  bool check_end();
   const std::string& failure() const { return failure_; }
   uint64_t steps() const { return steps_; }
   /// The pooler's log and the simulation's own, the newest last.
@@ -135,6 +144,7 @@ class World {
     int64_t last_post_us = 0;
   };
 
+  World(uint64_t seed, bool verbose, std::optional<Scenario> scenario);
   void step();
   void begin_turn(int worker);
   void end_turn(int worker);
@@ -169,6 +179,7 @@ class World {
   std::unique_ptr<pool::WorkerFleet> fleet_;
   std::unique_ptr<Cluster> cluster_;
   Invariants invariants_;
+  Dialled dialled_;  // not set: to a Backend
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<std::unique_ptr<SimulatedClient>> clients_;
   std::map<std::string, int> executed_;

@@ -329,7 +329,10 @@ TEST_CASE("auth result: the role's own word comes on top of the query's (CVE-202
   const AuthAnswer for_a_while = with_role({{"anna", "t", "1500"}}).answer(kNowUs);
   CHECK(for_a_while.kind == Kind::secret);
   CHECK(for_a_while.expires_at_us == kNowUs + 1'500'000);
-  for (const char* left_ms : {"0", "-1", "-9000000000"}) {
+  const AuthAnswer no_time = with_role({{"anna", "t", "9223372036854775807"}}).answer(kNowUs);
+  CHECK(no_time.kind == Kind::secret);
+  CHECK(no_time.expires_at_us > kNowUs);
+  for (const char* left_ms : {"0", "-1", "-9000000000", "-9223372036854775808"}) {
     const AuthAnswer expired = with_role({{"anna", "t", left_ms}}).answer(kNowUs);
     CHECK(expired.kind == Kind::no_password);
     CHECK(expired.secret.text.empty());

@@ -62,6 +62,21 @@ TEST_CASE("ident map: what is wrong with a pattern is said") {
   CHECK_FALSE(map.allows("x", "x"));
 }
 
+TEST_CASE("ident map: repetitions that take the memory are refused") {
+  IdentMap map;
+  for (const char* pattern : {"/a{1,32767}", "/a{1001}", "/(((a{1,100}){1,100}){1,100})", "/(ab{500}){3}",
+                              "/x(.{,40}){30,}", "/a{99999999999999999999999}", "/(a{1001}", "/[(]a{1000}"}) {
+    CHECK_MESSAGE(
+        map.add(pattern, "x") == "expected a regular expression of at most 1000 bytes with its repetitions written out",
+        pattern);
+  }
+  for (const char* pattern :
+       {"/^[a-z]{1,63}@[a-z]{1,63}\\.org$", "/(a{1,30}){1,30}", "/a{1,1000}", "/\\{a{5}", "/a{x}", "/(a|b)*{2}"}) {
+    CHECK_MESSAGE(map.add(pattern, "x").find("written out") == std::string::npos, pattern);
+  }
+  CHECK(map.allows("abc@def.org", "x"));
+}
+
 TEST_CASE("ident map: long names and hidden ends match nothing") {
   IdentMap map;
   CHECK(map.add("/.*", "x").empty());
