@@ -10,6 +10,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace bezel::net {
 namespace {
@@ -28,7 +29,8 @@ struct BlockingThreads::State {
   std::mutex mutex;  ///< guards what follows
   std::condition_variable changed;
   std::deque<Job> waiting;
-  size_t threads = 0, idle = 0;
+  std::vector<std::thread> threads;  // until stop()
+  size_t serving = 0, idle = 0;
   bool stopped = false;
 
   State(std::string its_name, const Limits& limits)
@@ -53,12 +55,12 @@ bool BlockingThreads::run(Job job) {
     std::erase_if(state.waiting, is_unwanted);
     if (state.waiting.size() >= state.waiting_max) return false;
   }
-  if (state.idle <= state.waiting.size() && state.threads < state.threads_max) {
+  if (state.idle <= state.waiting.size() && state.threads.size() < state.threads_max) {
     try {
-      std::thread([shared = state_] { serve(shared); }).detach();
-      state.threads++;
+      state.threads.emplace_back([shared = state_] { serve(shared); });
+      state.serving++;
     } catch (const std::system_error&) {
-      if (state.threads == 0) return false;
+      if (state.threads.empty()) return false;
     }
   }
   state.waiting.push_back(std::move(job));
@@ -88,7 +90,7 @@ void BlockingThreads::serve(const std::shared_ptr<State>& shared) {
       if (!state.stopped && job.done) job.done();
     }
   }
-  state.threads--;
+  state.serving--;
   state.changed.notify_all();
 }
 
@@ -98,7 +100,19 @@ bool BlockingThreads::stop(std::chrono::milliseconds patience) {
   state.stopped = true;
   state.waiting.clear();
   state.changed.notify_all();
-  return state.changed.wait_for(lock, patience, [&] { return state.threads == 0; });
+  const bool all_end = state.changed.wait_for(lock, patience, [&] { return state.serving == 0; });
+  std::vector<std::thread> threads = std::exchange(state.threads, {});
+  lock.unlock();
+  for (std::thread& thread : threads) {
+    // What libraries keep for a thread is destroyed after its function has returned, and must be so before the process
+    // destroys what they keep for all.
+    if (all_end) {
+      thread.join();
+    } else {
+      thread.detach();
+    }
+  }
+  return all_end;
 }
 
 }  // namespace bezel::net

@@ -36,15 +36,16 @@ class BlockingThreads {
   /// Jobs begin in order. False, and nothing is done: `waiting_max` wanted ones wait already, or there is no thread to
   /// be had, or stop() was called.
   bool run(Job job);
-  /// Drops what waits; from here on no `done` is called. Waits for work under way, but not longer than that. False:
-  /// some of it goes on; then the process must end without running the destructors of anything that it may use.
+  /// Drops what waits; from here on no `done` is called. Waits for work under way, but not longer than that. True: the
+  /// threads have ended. False: some of it goes on; then the process must end without running the destructors of
+  /// anything that it may use.
   bool stop(std::chrono::milliseconds patience);
 
  private:
   struct State;
   static void serve(const std::shared_ptr<State>& state);
 
-  /// Shared with the threads, which are detached: work that hangs must not keep the process from ending.
+  /// Shared with the threads, which outlive this if their work hangs: it must not keep the process from ending.
   std::shared_ptr<State> state_;
 };
 

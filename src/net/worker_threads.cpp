@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <chrono>
 #include <future>
 #include <utility>
 
@@ -49,6 +50,9 @@ void WorkerThreads::stop() {
   for (auto& runtime : runtimes_) runtime->request_stop();
   for (auto& thread : threads_) thread.join();
   threads_.clear();
+  // Each loop has waited for what it had offloaded, so that there is nothing to be patient with.
+  constexpr std::chrono::seconds kPatience{10};
+  group_.offloads.stop(kPatience);
 }
 
 }  // namespace bezel::net

@@ -508,14 +508,6 @@ TEST_CASE("a cancel request asks for TLS first (PgBouncer's and PgDog's cancel i
 }
 
 TEST_CASE("hostile answers to SSLRequest (CVE-2021-43767)") {
-  std::string answer;
-  FakeServer server([&](RawClient& peer) {
-    for (int i = 0; i < 8; i++) {
-      if (!peer.read_byte()) return;
-    }
-    peer.send(answer);
-    peer.read_to_end();
-  });
   struct Hostile {
     std::string answer, said;
   };
@@ -526,7 +518,13 @@ TEST_CASE("hostile answers to SSLRequest (CVE-2021-43767)") {
          "server sent unencrypted data after its answer"},
         {frame_bytes('E', "SERROR\0MPretend to be PostgreSQL\0\0"), "server answered SSLRequest with an error"},
         {"X", "server sent an invalid answer to SSLRequest"}}) {
-    answer = hostile.answer;
+    FakeServer server([answer = hostile.answer](RawClient& peer) {
+      for (int i = 0; i < 8; i++) {
+        if (!peer.read_byte()) return;
+      }
+      peer.send(answer);
+      peer.read_to_end();
+    });
     BezelProcess bezel({.settings = {{"server_tls_sslmode", "prefer"}, {"query_wait_timeout", "300ms"}},
                         .databases = {{"app", server.database()}}});
     PgConnection client(bezel.conninfo());
