@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 #include <limits>
-#include <stdexcept>
 #include <utility>
 
 #include "src/net/aio_submitter.h"
@@ -31,7 +29,7 @@ EventLoop::EventLoop(const Log& log, NameCache& names, BlockingThreads& threads)
     : threads_(threads), log_(log), submitter_(std::make_unique<PlainSubmitter>()), resolver_(*this, names) {
   const int status = uv_loop_init(&uv_);
   // At the start of the program, where nothing else could be done about it.
-  if (status != 0) throw std::runtime_error(fmt::format("could not make an event loop: {}", uv_strerror(status)));
+  if (status != 0) fail_to_make_loop(-status);
   poll_part(uv_backend_fd(&uv_), EPOLLIN, uv_part_);
   poll_part(mailbox_->descriptor(), EPOLLIN | EPOLLET, mail_part_);
   read_clock();
@@ -39,7 +37,7 @@ EventLoop::EventLoop(const Log& log, NameCache& names, BlockingThreads& threads)
 
 void EventLoop::poll_part(int descriptor, uint32_t events, Part& part) {
   const int error = poller_.add(descriptor, events, part);
-  if (error != 0) throw std::runtime_error(fmt::format("could not make an event loop: {}", std::strerror(error)));
+  if (error != 0) fail_to_make_loop(error);
 }
 
 EventLoop::~EventLoop() {

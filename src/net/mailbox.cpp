@@ -1,18 +1,16 @@
 #include "src/net/mailbox.h"
 
-#include <fmt/format.h>
 #include <sys/eventfd.h>
 
 #include <cerrno>
-#include <cstring>
-#include <stdexcept>
 #include <utility>
+
+#include "src/net/poller.h"
 
 namespace bezel::net {
 
 Mailbox::Mailbox() : event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  if (event_.is_open()) return;
-  throw std::runtime_error(fmt::format("could not make an event loop: {}", std::strerror(errno)));
+  if (!event_.is_open()) fail_to_make_loop(errno);
 }
 
 void Mailbox::post(Task task) {

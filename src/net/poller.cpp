@@ -8,9 +8,12 @@
 
 namespace bezel::net {
 
+void fail_to_make_loop(int error) {
+  throw std::runtime_error(fmt::format("could not make an event loop: {}", std::strerror(error)));
+}
+
 Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-  if (epoll_.get() >= 0) return;
-  throw std::runtime_error(fmt::format("could not make an event loop: {}", std::strerror(errno)));
+  if (!epoll_.is_open()) fail_to_make_loop(errno);
 }
 
 int Poller::control(int operation, int descriptor, uint32_t events, Watcher* watcher) {

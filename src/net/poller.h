@@ -9,6 +9,9 @@
 
 namespace bezel::net {
 
+/// Throws std::runtime_error: the process has not got what an event loop needs. `error`: as errno.
+[[noreturn]] void fail_to_make_loop(int error);
+
 /// Which descriptors of one loop are ready: an epoll, level-triggered. Used by the loop's thread only.
 ///
 /// libuv's uv_poll_t would do the same with four system calls more for each connection, and 160 bytes.
