@@ -3,18 +3,15 @@
 #include <string>
 #include <vector>
 
-#include "protocol/frames.h"
 #include "protocol/messages.h"
+#include "tests/fuzz/notation.h"
 #include "tests/fuzz/target.h"
 
 namespace {
 
 using namespace bezel::protocol;
+using bezel::fuzz::body_of;
 using bezel::fuzz::must;
-
-std::string_view body_of(const std::string& message) {
-  return std::string_view(message).substr(kFrameHeaderBytes);
-}
 
 void check_parse(std::string_view body) {
   const auto parse = decode_parse(body);

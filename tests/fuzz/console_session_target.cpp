@@ -31,7 +31,7 @@ class Driver {
     if (message.empty()) return;
     must(fixture_.client.done == sent_, "each message is answered");
     sent_++;
-    fixture_.session->on_message(message[0], std::string_view(message).substr(5));
+    fixture_.session->on_message(message[0], bezel::fuzz::body_of(message));
     must(fixture_.client.done <= sent_, "no message is answered twice");
     check_answer();
   }

@@ -7,19 +7,16 @@
 
 #include "pool/role_question.h"
 #include "protocol/error_response.h"
-#include "protocol/frames.h"
 #include "protocol/messages.h"
 #include "protocol/startup.h"
+#include "tests/fuzz/notation.h"
 #include "tests/fuzz/target.h"
 
 namespace {
 
 using namespace bezel::protocol;
+using bezel::fuzz::body_of;
 using bezel::fuzz::must;
-
-std::string_view body_of(const std::string& message) {
-  return std::string_view(message).substr(kFrameHeaderBytes);
-}
 
 void check_authentication(std::string_view body) {
   const auto request = decode_authentication(body);
